@@ -1,0 +1,1 @@
+"""Documents, label sets and gold: readers, known sets, splits."""

@@ -1,0 +1,1 @@
+"""A run's life: cycles of labelling and training."""

@@ -1,0 +1,48 @@
+"""What a curriculum is: which documents are labelled in a cycle, and whether another cycle follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class CycleState:
+    """What is known when a cycle begins.
+
+    `n_documents` is the number of training documents there are; `cycle` counts from 0.
+    """
+
+    cycle: int
+    n_documents: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class CycleResult:
+    """What a finished cycle measured. `dev_p1` is the share of dev documents whose top label the teacher affirms."""
+
+    cycle: int
+    dev_p1: float
+    n_positives: int
+
+
+@runtime_checkable
+class Curriculum(Protocol):
+    """Built as `MyCurriculum(config)`. A pure function of its arguments, so that a resumed run decides alike."""
+
+    Config: ClassVar[type[Any]]
+
+    @property
+    def max_cycles(self) -> int:
+        """No more cycles than this, whatever `keep_going` says."""
+
+    def select(self, state: CycleState) -> npt.NDArray[np.int64]:
+        """Return the positions of the training documents to label in this cycle."""
+
+    def keep_going(self, history: Sequence[CycleResult]) -> bool:
+        """Return whether another cycle should follow those in `history` (never empty)."""

@@ -1,0 +1,1 @@
+"""Metrics of ranking, classification and agreement, with intervals."""

@@ -1,0 +1,117 @@
+"""Plugins by entry point: names are listed without importing; a plugin is imported when asked for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lmteach.errors import LmteachError, PluginError, nearest_name
+
+KINDS = {
+    "teacher": "lmteach.teachers",
+    "encoder": "lmteach.encoders",
+    "searcher": "lmteach.searchers",
+    "curriculum": "lmteach.curricula",
+}
+
+
+@dataclass(frozen=True)
+class PluginEntry:
+    """One name as some distribution announces it; nothing is imported to make it."""
+
+    kind: str
+    name: str
+    target: str
+    distribution: str
+    version: str
+
+
+@cache
+def entries(kind: str) -> tuple[PluginEntry, ...]:
+    """Return every announced plugin of a kind, sorted by name; clashes stay in the list.
+
+    Raises:
+        PluginError: `kind` is none of `KINDS`.
+    """
+    if kind not in KINDS:
+        raise PluginError(f"There is no plugin kind '{kind}'.", nearest=nearest_name(kind, KINDS))
+    found = {
+        PluginEntry(kind, p.name, p.value, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?")
+        for p in importlib.metadata.entry_points(group=KINDS[kind])
+    }
+    return tuple(sorted(found, key=lambda e: (e.name, e.distribution)))
+
+
+@cache
+def load(kind: str, name: str, folder: Path | None = None) -> type[Any]:
+    """Import and return a plugin class.
+
+    Args:
+        kind: one of `KINDS`.
+        name: an announced name, or `path/to/file.py:ClassName` for scratch work.
+        folder: where a relative file path starts (the recipe's folder); the working directory if None.
+
+    Raises:
+        PluginError: unknown, announced twice, or broken.
+    """
+    if ".py:" in name:
+        return _load_file(kind, name, folder or Path.cwd())
+    found = [e for e in entries(kind) if e.name == name]
+    if not found:
+        raise PluginError(
+            f"There is no {kind} named '{name}'.",
+            nearest=nearest_name(name, [e.name for e in entries(kind)]),
+            mend="`lmteach plugins` lists what is installed.",
+        )
+    if len(found) > 1:
+        owners = " and ".join(f"{e.distribution} ({e.target})" for e in found)
+        raise PluginError(
+            f"The {kind} '{name}' is announced twice: by {owners}.", mend="Uninstall one of the two."
+        )
+    module, _, attribute = found[0].target.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except LmteachError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"The {kind} '{name}' of {found[0].distribution} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    return _checked(kind, name, cls)
+
+
+def _load_file(kind: str, name: str, folder: Path) -> type[Any]:
+    file_name, _, attribute = name.rpartition(":")
+    path = (folder / file_name).resolve()
+    if not path.is_file():
+        raise PluginError(f"There is no file {path} to load the {kind} '{attribute}' from.")
+    module_name = f"lmteach_scratch_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        raise PluginError(f"{path} has no '{attribute}'.", nearest=nearest_name(attribute, dir(module)))
+    return _checked(kind, name, getattr(module, attribute))
+
+
+def _checked(kind: str, name: str, cls: type[Any]) -> type[Any]:
+    if not isinstance(getattr(cls, "Config", None), type):
+        raise PluginError(f"The {kind} '{name}' has no Config dataclass, so its recipe keys are unknown.")
+    return cls
+
+
+def split_section(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Split a recipe's plugin section into the plugin's name and its own keys."""
+    options = dict(section)
+    return str(options.pop("name")), options

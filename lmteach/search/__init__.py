@@ -1,0 +1,1 @@
+"""Nearest-label search: from a document's vector to its shortlist."""

@@ -1,0 +1,1 @@
+"""Students: what is trained, on which loss, and how it is saved."""

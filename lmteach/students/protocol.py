@@ -1,0 +1,38 @@
+"""What an encoder is: text in, one vector out, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["document", "label"]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A trainable text encoder; also a `torch.nn.Module`. Built as `MyEncoder(config)`.
+
+    Shape legend: B texts, T tokens, D dimensions.
+    """
+
+    Config: ClassVar[type[Any]]
+
+    @property
+    def dim(self) -> int:
+        """D, the width of the vectors."""
+
+    def tokenize(self, texts: Sequence[str], kind: Kind) -> list[list[int]]:
+        """Return the token ids of each text, special tokens included, cut to the length of its kind."""
+
+    def collate(self, token_ids: Sequence[Sequence[int]]) -> Mapping[str, torch.Tensor]:
+        """Pad to the longest of the batch: the keyword arguments of `forward`, each [B, T]."""
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the L2-normalised vectors [B, D] in fp32."""
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `sentence_transformers.SentenceTransformer` loads and that encodes the same."""

@@ -1,0 +1,1 @@
+"""Teachers: prompts, verdicts, the store that keeps them, and what they cost."""

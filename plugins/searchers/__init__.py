@@ -1,0 +1,1 @@
+"""Built-in searchers, one file each."""

@@ -1,0 +1,1 @@
+"""Parents that the shipped recipes extend."""
