@@ -1,0 +1,151 @@
+"""What a recipe may say: one dataclass a section; defaults are the paper's (LMTX) where it names a value.
+
+The sections that name a plugin (`teacher`, `student.encoder`, `search.searcher`, `curriculum`) are open
+mappings here; `load.py` merges them into the plugin's own `Config`, so their keys are just as strict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class CorpusSection:
+    """Which texts and labels. `name` finds a known set in the catalogue, `path` any folder or file."""
+
+    name: str = ""
+    path: str = ""
+    format: Literal["auto", "jsonl", "csv", "parquet", "huggingface", "xmc", "pecos", "python-docs"] = "auto"
+    text: str = "{text}"  # what a document's text is made of: any of its fields
+    label_text: str = "{name}"  # what a label's text is made of: name, description
+    packages: list[str] = field(default_factory=lambda: ["stdlib"])  # of python-docs
+    n_train: int | None = None  # a random subset, drawn with the run's seed; None = all
+    n_dev: int = 800  # taken from the training documents, unlabelled
+    n_test: int | None = None  # a random subset, drawn with the run's seed; None = all
+
+
+@dataclass
+class StudentSection:
+    """The bi-encoder that learns."""
+
+    encoder: dict[str, Any] = field(default_factory=lambda: {"name": "transformers"})
+    start: Literal["pretrained", "previous"] = "pretrained"  # where each cycle's training starts
+
+
+@dataclass
+class LossSection:
+    """The triplet loss (LMTX, section 3)."""
+
+    name: Literal["triplet", "weighted_triplet"] = "weighted_triplet"
+    margin: float = 0.3
+    temperature: float = 0.1
+    n_negatives: int = 10
+
+
+@dataclass
+class TrainingSection:
+    """How a cycle's student is trained."""
+
+    epochs: int = 1
+    batch_size: int = 128
+    lr: float = 2e-4
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+    warmup_steps: int = 100
+    gradient_clip: float | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the machine is fast at it
+    drop_last: bool = True
+
+
+@dataclass
+class SearchSection:
+    """From a document to the labels that the teacher is asked about."""
+
+    searcher: dict[str, Any] = field(default_factory=lambda: {"name": "auto"})
+    n_retrieved: int = 300
+    n_kept: int = 30
+    n_judged: int = 10
+    batch_tokens: int = 8192  # tokens a forward while encoding
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+@dataclass
+class AnnotationSection:
+    """How verdicts become positives.
+
+    `threshold`: every label scored above `threshold` (the paper's yes is log-odds above 0).
+    `quantile`: every label above the `quantile` of all scores of the cycle.
+    `top`: a document's best label, kept for the `keep` share of documents whose best is furthest ahead.
+    """
+
+    rule: Literal["threshold", "quantile", "top"] = "threshold"
+    threshold: float = 0.0
+    quantile: float = 0.8
+    keep: float = 0.7
+
+
+@dataclass
+class DevSection:
+    """The unlabelled documents whose teacher-judged P@1 picks the best cycle."""
+
+    n_judged: int = 2
+
+
+@dataclass
+class EvaluationSection:
+    """Metrics on held-out gold, read only after training."""
+
+    ks: list[int] = field(default_factory=lambda: [1, 3, 5, 10])
+    resamples: int = 1000  # of the bootstrap behind the 95% intervals
+
+
+@dataclass
+class BudgetSection:
+    """Caps on what labelling may spend in this run; None = no cap. Labelling stops cleanly at the first one."""
+
+    judgements: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    hours: float | None = None
+
+
+@dataclass
+class TrainerSection:
+    """Passed to `lightning.Trainer`."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+
+
+@dataclass
+class RunSection:
+    """Where the run writes. An empty `folder` means `runs/NAME`."""
+
+    folder: str = ""
+    store: str = "runs/store.sqlite"  # a SQLite file or an SQLAlchemy URL; shared by runs on purpose
+
+
+@dataclass
+class Recipe:
+    """A whole recipe. `extends` is gone by the time this is built."""
+
+    name: str = ""
+    seed: int = 108
+    corpus: CorpusSection = field(default_factory=CorpusSection)
+    teacher: dict[str, Any] = field(default_factory=lambda: {"name": "transformers"})
+    annotation: AnnotationSection = field(default_factory=AnnotationSection)
+    student: StudentSection = field(default_factory=StudentSection)
+    loss: LossSection = field(default_factory=LossSection)
+    training: TrainingSection = field(default_factory=TrainingSection)
+    search: SearchSection = field(default_factory=SearchSection)
+    curriculum: dict[str, Any] = field(default_factory=lambda: {"name": "lmtx"})
+    dev: DevSection = field(default_factory=DevSection)
+    evaluation: EvaluationSection = field(default_factory=EvaluationSection)
+    budget: BudgetSection = field(default_factory=BudgetSection)
+    trainer: TrainerSection = field(default_factory=TrainerSection)
+    run: RunSection = field(default_factory=RunSection)
