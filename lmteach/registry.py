@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lmteach.errors import LmteachError, PluginError, nearest_name
+from lmteach.errors import LmteachError, PluginError, RecipeError, nearest_name
 
 KINDS = {
     "teacher": "lmteach.teachers",
@@ -115,3 +115,33 @@ def split_section(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Split a recipe's plugin section into the plugin's name and its own keys."""
     options = dict(section)
     return str(options.pop("name")), options
+
+
+def configure(cls: type[Any], options: Mapping[str, Any], where: str = "") -> Any:
+    """Return the plugin's `Config` filled from plain options, strictly.
+
+    Raises:
+        RecipeError: an unknown key, a missing one, or a value of the wrong type.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    schema = OmegaConf.structured(cls.Config)
+    unknown = [key for key in options if key not in schema]
+    if unknown:
+        raise RecipeError(
+            f"{cls.__name__} has no key '{unknown[0]}'.",
+            where=where or None,
+            nearest=nearest_name(unknown[0], [str(k) for k in schema]),
+        )
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(schema, dict(options)))
+    except OmegaConfBaseException as error:
+        raise RecipeError(str(error).splitlines()[0], where=where or None) from error
+
+
+def build(kind: str, section: Mapping[str, Any], *arguments: Any) -> Any:
+    """Build the plugin a recipe section names, with its Config and further arguments of its kind."""
+    name, options = split_section(section)
+    cls = load(kind, name)
+    return cls(configure(cls, options, f"{kind} '{name}'"), *arguments)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 if TYPE_CHECKING:
     import torch
 
-Kind = Literal["document", "label"]
+Kind = Literal["document", "search", "label"]
+"""A document in training, a document in search (its own length), or a label."""
 
 
 @runtime_checkable

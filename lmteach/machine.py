@@ -1,0 +1,41 @@
+"""What this machine is good at: its device, and whether bf16 is fast there."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def device_name(wanted: str = "auto") -> str:
+    """Return the torch device to compute on: `wanted`, or the best one present for `auto`."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@cache
+def has_fast_bf16(device: str) -> bool:
+    """Return whether bf16 matrix products run at a higher rate than fp32 there."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device != "cpu":
+        return False
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.is_file() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_precision(wanted: Precision, device: str) -> Literal["fp32", "bf16"]:
+    """Return `wanted`, or for `auto` the faster of the two on this device."""
+    if wanted == "auto":
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    return wanted

@@ -1,0 +1,231 @@
+"""From layers to a checked `Recipe`: every key strict, plugin sections by the plugin's own `Config`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmteach import registry
+from lmteach.errors import LmteachError, RecipeError, nearest_name
+from lmteach.recipe.layers import Leaf, read_layers
+from lmteach.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+PLUGIN_SECTIONS = {
+    "teacher": "teacher",
+    "student.encoder": "encoder",
+    "search.searcher": "searcher",
+    "curriculum": "curriculum",
+}
+"""Dotted key of each section that names a plugin, and the plugin's kind."""
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe, and for each dotted key the file and line that set it (`default` where none did)."""
+
+    recipe: Recipe
+    origins: Mapping[str, str]
+
+
+def load_recipe(reference: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Read a recipe by path or shipped name, with its parents and `key=value` overrides.
+
+    Raises:
+        RecipeError: every unknown key and wrong value found, in one message.
+    """
+    leaves = _merge(read_layers(reference, overrides))
+    tree, problems = _apply(leaves)
+    if problems:
+        raise RecipeError(_sentence(reference, problems))
+    recipe = _to_recipe(tree)
+    if not recipe.name:
+        recipe.name = Path(reference).stem
+    origins = {
+        key: leaves[key].origin if key in leaves else DEFAULT for key in flatten(dataclasses.asdict(recipe))
+    }
+    return LoadedRecipe(recipe, origins)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Return the resolved recipe as YAML that `load_recipe` reads back to the same recipe."""
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(recipe))))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings by dotted key; lists and empty mappings are leaves."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _sentence(reference: str, problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return f"{reference} has {len(problems)} faults:\n" + "\n".join(f"  - {p}" for p in problems)
+
+
+def _merge(layers: Sequence[Sequence[Leaf]]) -> dict[str, Leaf]:
+    """Later layers win. A layer that names another plugin drops the former plugin's keys."""
+    merged: dict[str, Leaf] = {}
+    for layer in layers:
+        names = {leaf.key: leaf.value for leaf in layer}
+        for section in PLUGIN_SECTIONS:
+            new, old = names.get(f"{section}.name"), merged.get(f"{section}.name")
+            if new is not None and old is not None and new != old.value:
+                merged = {k: v for k, v in merged.items() if not k.startswith(f"{section}.")}
+        for leaf in layer:
+            if isinstance(leaf.value, Mapping) and leaf.value:  # an override such as teacher={name: oracle}
+                merged = {k: v for k, v in merged.items() if not k.startswith(f"{leaf.key}.")}
+                for key, value in flatten(leaf.value, f"{leaf.key}.").items():
+                    merged[key] = Leaf(key, value, leaf.origin)
+            else:
+                merged[leaf.key] = leaf
+    return merged
+
+
+def _apply(leaves: Mapping[str, Leaf]) -> tuple[DictConfig, list[str]]:
+    """Set every leaf on the structured schema; return the tree and all problems."""
+    from omegaconf import OmegaConf
+
+    tree = OmegaConf.create(dataclasses.asdict(Recipe()))
+    for f in dataclasses.fields(Recipe):
+        if f.name not in PLUGIN_SECTIONS:
+            tree[f.name] = OmegaConf.structured(Recipe())[f.name]
+    problems: list[str] = []
+    for section, kind in PLUGIN_SECTIONS.items():
+        _install_plugin(tree, section, kind, leaves, problems)
+    known = flatten(dataclasses.asdict(Recipe()))
+    for leaf in leaves.values():
+        if leaf.key in (f"{section}.name" for section in PLUGIN_SECTIONS):
+            continue
+        problem = _set(tree, leaf, known)
+        if problem:
+            problems.append(problem)
+    return tree, problems
+
+
+def _install_plugin(
+    tree: DictConfig, section: str, kind: str, leaves: Mapping[str, Leaf], problems: list[str]
+) -> None:
+    """Replace a section of the tree by the structured `Config` of the plugin it names."""
+    from omegaconf import OmegaConf, open_dict
+
+    leaf = leaves.get(f"{section}.name")
+    name = str(leaf.value) if leaf else str(OmegaConf.select(tree, f"{section}.name"))
+    try:
+        node = OmegaConf.structured(registry.load(kind, name).Config)
+    except LmteachError as error:
+        where = f"{leaf.origin}: " if leaf else ""
+        problems.append(f"{where}{error}")
+        node = OmegaConf.create({})
+    parent, _, last = section.rpartition(".")
+    owner = OmegaConf.select(tree, parent) if parent else tree
+    with open_dict(owner):
+        owner[last] = node
+        with open_dict(owner[last]):
+            owner[last]["name"] = name
+
+
+def _set(tree: DictConfig, leaf: Leaf, known: Mapping[str, Any]) -> str | None:
+    """Set one leaf; return what is wrong with it, if anything."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    node: Any = tree
+    parts = leaf.key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, DictConfig):
+            return f"{leaf.origin}: '{'.'.join(parts[:depth])}' is a value, it has no key '{part}'."
+        if part not in node:
+            free = OmegaConf.get_type(node) is dict and depth > 0 and not OmegaConf.is_struct(node)
+            if free and ".".join(parts[:depth]) not in PLUGIN_SECTIONS:
+                break  # inside an open mapping of a plugin's Config
+            return _unknown(leaf, parts[:depth], part, [str(k) for k in node], known)
+        node = node[part] if depth < len(parts) - 1 else node
+    try:
+        OmegaConf.update(tree, leaf.key, leaf.value, merge=False, force_add=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        text = str(error).splitlines()[0]
+        return f"{leaf.origin}: '{leaf.key}' cannot be {leaf.value!r}: {text}"
+    return None
+
+
+def _unknown(leaf: Leaf, above: list[str], part: str, here: list[str], known: Mapping[str, Any]) -> str:
+    near = nearest_name(part, here)
+    if near is None:  # the right name in the wrong section is a common slip
+        elsewhere = {k.rpartition(".")[2]: k for k in known}
+        near = elsewhere.get(part) or None
+    section = f"in '{'.'.join(above)}'" if above else "at the top of a recipe"
+    text = f"{leaf.origin}: There is no key '{part}' {section}."
+    return text + (f" Did you mean '{near}'?" if near else f" There are: {', '.join(sorted(here))}.")
+
+
+def _to_recipe(tree: DictConfig) -> Recipe:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise RecipeError(str(error).splitlines()[0]) from error
+    assert isinstance(values, dict)
+    for section, kind in PLUGIN_SECTIONS.items():
+        parent, _, last = section.rpartition(".")
+        owner = values[parent] if parent else values
+        owner[last] = _resolve_members(kind, owner[last], section)
+    sections = {f.name: f.default_factory for f in dataclasses.fields(Recipe)}
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        factory = sections[str(name)]
+        default = factory() if factory is not dataclasses.MISSING else None
+        built[str(name)] = type(default)(**value) if dataclasses.is_dataclass(default) else value
+    return Recipe(**built)
+
+
+def _resolve_members(kind: str, section: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Resolve plugin sections inside a plugin's Config: fields with `metadata={"plugin": KIND}`."""
+    name, options = registry.split_section(section)
+    cls = registry.load(kind, name)
+    for f in dataclasses.fields(cls.Config):
+        inner = f.metadata.get("plugin")
+        if inner is None or not options.get(f.name):
+            continue
+        value = options[f.name]
+        if isinstance(value, Mapping):
+            options[f.name] = resolve_section(inner, value, f"{where}.{f.name}")
+        else:
+            options[f.name] = [
+                resolve_section(inner, v, f"{where}.{f.name}[{i}]") for i, v in enumerate(value)
+            ]
+    return {"name": name, **options}
+
+
+def resolve_section(kind: str, section: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a plugin section with every default of the plugin's `Config` filled in.
+
+    Raises:
+        RecipeError: no name, an unknown key, or a value of the wrong type.
+    """
+    from omegaconf import OmegaConf
+
+    if not isinstance(section, Mapping) or "name" not in section:
+        raise RecipeError(f"A {kind} needs a `name`.", where=where, mend="`lmteach plugins` lists the names.")
+    name, options = registry.split_section(section)
+    config = registry.configure(registry.load(kind, name), options, where)
+    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(plain, dict)
+    return _resolve_members(kind, {"name": name, **plain}, where)

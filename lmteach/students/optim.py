@@ -1,0 +1,35 @@
+"""The optimiser and its schedule: AdamW, linear warm-up, linear decay to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+
+
+def adamw_linear(
+    parameters: Iterable[Parameter],
+    *,
+    lr: float,
+    n_steps: int,
+    warmup_steps: int = 0,
+    eps: float = 1e-6,
+    weight_decay: float = 0.0,
+) -> dict[str, Any]:
+    """Return Lightning's optimiser dictionary for `n_steps` steps (LMTX, section 4).
+
+    A warm-up longer than the run never reaches `lr`; the recipe's check warns of it.
+    """
+    optimizer = torch.optim.AdamW(list(parameters), lr=lr, eps=eps, weight_decay=weight_decay)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return step / warmup_steps
+        return max(0.0, (n_steps - step) / max(1, n_steps - warmup_steps))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
