@@ -152,4 +152,5 @@ def _percentiles(drawn: Floats, level: float) -> tuple[Floats, Floats]:
 
 def _smaller_side(differences: Floats) -> Floats:
     below, above = (differences <= 0).sum(axis=0), (differences >= 0).sum(axis=0)
-    return np.minimum(below, above).astype(np.float64)
+    smaller: Floats = np.minimum(below, above).astype(np.float64)
+    return smaller
