@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -15,12 +15,11 @@ Kind = Literal["document", "search", "label"]
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A trainable text encoder; also a `torch.nn.Module`. Built as `MyEncoder(config)`.
+    """A trainable text encoder; also a `torch.nn.Module`. Shape legend: B texts, T tokens, D dimensions.
 
-    Shape legend: B texts, T tokens, D dimensions.
+    The plugin that is announced has a `Config` and, called with one, returns this: the class itself, or a light
+    class whose `__new__` builds the module, so that reading a recipe does not import torch.
     """
-
-    Config: ClassVar[type[Any]]
 
     @property
     def dim(self) -> int:
@@ -32,7 +31,7 @@ class Encoder(Protocol):
     def collate(self, token_ids: Sequence[Sequence[int]]) -> Mapping[str, torch.Tensor]:
         """Pad to the longest of the batch: the keyword arguments of `forward`, each [B, T]."""
 
-    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the L2-normalised vectors [B, D] in fp32."""
 
     def save(self, folder: Path) -> None:

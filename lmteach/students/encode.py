@@ -1,0 +1,88 @@
+"""Texts to vectors without gradients, in length-sorted, token-budgeted batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lmteach.errors import LmteachError
+from lmteach.students.protocol import Encoder, Kind
+
+if TYPE_CHECKING:
+    Vectors = npt.NDArray[np.float32]
+
+WINDOW = 16_384  # texts tokenized and sorted at a time: bounds memory, and is wide enough to fill batches evenly
+
+
+def encode_texts(
+    encoder: Encoder,
+    texts: Sequence[str],
+    kind: Kind,
+    *,
+    device: str = "cpu",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    batch_tokens: int = 8192,
+    out: Vectors | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Vectors:
+    """Return the normalised vectors [n, D] of n texts, in their order.
+
+    The module is set to eval for the time and restored; no gradients are kept.
+
+    Args:
+        batch_tokens: padded tokens a forward at most; one text longer than that goes alone.
+        out: where to write, a memory map for corpora beyond memory; a new array if None.
+        progress: called with the number of texts done since the last call.
+
+    Raises:
+        LmteachError: the encoder returned NaN or infinity.
+    """
+    assert isinstance(encoder, torch.nn.Module)
+    vectors = np.empty((len(texts), encoder.dim), dtype=np.float32) if out is None else out
+    was_training = encoder.training
+    encoder.eval().to(device)
+    kinds: dict[str, Any] = {"device_type": device.partition(":")[0], "dtype": torch.bfloat16}
+    try:
+        with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16"):
+            for start in range(0, len(texts), WINDOW):
+                window = texts[start : start + WINDOW]
+                token_ids = encoder.tokenize(window, kind)
+                for places in token_batches([len(ids) for ids in token_ids], batch_tokens):
+                    batch = encoder.collate([token_ids[i] for i in places])
+                    output_BD = encoder(_move(batch, device)).float().cpu().numpy()
+                    if not np.isfinite(output_BD).all():
+                        raise LmteachError(
+                            f"The encoder returned NaN or infinity for one of {len(places)} texts.",
+                            where=f"text {start + places[0]}",
+                            mend="Training diverged: try a lower training.lr, or training.precision=fp32.",
+                        )
+                    vectors[start + np.asarray(places)] = output_BD
+                    if progress is not None:
+                        progress(len(places))
+    finally:
+        encoder.train(was_training)
+    return vectors
+
+
+def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Yield the positions of texts of like length, the longest first, `batch_tokens` padded tokens at most.
+
+    The longest come first so that a machine too small for them says so at once.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    batch: list[int] = []
+    for i in order.tolist():
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _move(batch: Any, device: str) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
