@@ -1,0 +1,109 @@
+"""The command `lmteach`: a table of verbs; a verb's file is imported only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+
+import sys
+from collections.abc import Sequence
+
+from lmteach import __version__
+from lmteach.errors import LmteachError, nearest_name
+
+VERBS = {
+    "fit": "teach a student by a recipe",
+    "annotate": "run the teacher alone, into the store",
+    "evaluate": "measure a run's student on held-out gold",
+    "predict": "tag documents with a run's student",
+    "plan": "say what a recipe would cost, before anything is spent",
+    "audit": "look at a teacher's verdicts: agreement, bias, shortlist depth",
+    "show": "print a resolved recipe, with the origin of each value",
+    "recipes": "list the shipped recipes",
+    "plugins": "list teachers, encoders, searchers and curricula",
+    "data": "list known data sets, and put their files where recipes find them",
+    "store": "statistics, export, import and pruning of kept verdicts",
+}
+
+EPILOG = """\
+examples:
+  lmteach fit --recipe lmtx_quickstart.yaml
+  lmteach fit --recipe lmtx_debtags.yaml corpus.n_train=500 teacher.name=oracle
+  lmteach predict runs/lmtx_quickstart docs.jsonl --output tags.jsonl --top-k 5
+
+`lmteach VERB --help` explains a verb.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit status: 0 done, 1 an error that was explained, 2 a wrong command line."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(f"lmteach {__version__}")
+        return 0
+    verb = argv[0]
+    if verb not in VERBS:
+        near = nearest_name(verb, VERBS)
+        hint = f" Did you mean '{near}'?" if near else ""
+        return _complain(f"There is no verb '{verb}'.{hint}\n  `lmteach --help` lists the verbs.", 2)
+    return _run(verb, argv[1:])
+
+
+def _overview() -> str:
+    lines = [
+        "usage: lmteach VERB [options]",
+        "",
+        "A large language model teaches a small one to tag or classify text.",
+        "",
+    ]
+    lines += ["verbs:", *(f"  {verb:<10} {summary}" for verb, summary in VERBS.items())]
+    return "\n".join([*lines, "", EPILOG]).rstrip()
+
+
+def _run(verb: str, argv: list[str]) -> int:
+    module = importlib.import_module(f"lmteach.cli.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"lmteach {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    # Overrides may stand anywhere, with or without dashes: `--training.lr=1e-4` is how sweeps write them.
+    known, overrides = parser.parse_known_args(argv)
+    if overrides:
+        stray = [text for text in overrides if "=" not in text]
+        if stray or not hasattr(known, "overrides"):
+            parser.error(f"unrecognised: {' '.join(stray or overrides)}")
+        known.overrides = [*known.overrides, *overrides]
+    try:
+        return int(module.run(known))
+    except LmteachError as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return _complain("Stopped. What was written stays; `--resume` goes on with a run.", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _complain(
+                f"The disk is full: {error.filename or 'a file'} could not be written. Nothing that was "
+                "already written is lost.\n  Free some space, then run the same command with --resume.",
+                1,
+            )
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
+            return _complain(f"{error.filename}: {error.strerror}.", 1)
+        raise
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"lmteach: {text}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
