@@ -97,89 +97,78 @@ def _merge(layers: Sequence[Sequence[Leaf]]) -> dict[str, Leaf]:
     return merged
 
 
-def _apply(leaves: Mapping[str, Leaf]) -> tuple[DictConfig, list[str]]:
-    """Set every leaf on the structured schema; return the tree and all problems."""
+def _apply(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Any], list[str]]:
+    """Set every leaf on the structured schema; return the whole as plain mappings, and all problems."""
     from omegaconf import OmegaConf
 
-    tree = OmegaConf.create(dataclasses.asdict(Recipe()))
-    for f in dataclasses.fields(Recipe):
-        if f.name not in PLUGIN_SECTIONS:
-            tree[f.name] = OmegaConf.structured(Recipe())[f.name]
     problems: list[str] = []
+    tree = OmegaConf.structured(Recipe())
+    plugins: dict[str, DictConfig] = {}
+    names: dict[str, str] = {}
     for section, kind in PLUGIN_SECTIONS.items():
-        _install_plugin(tree, section, kind, leaves, problems)
-    known = flatten(dataclasses.asdict(Recipe()))
+        leaf = leaves.get(f"{section}.name")
+        names[section] = str(leaf.value if leaf else OmegaConf.select(tree, f"{section}.name"))
+        try:
+            plugins[section] = OmegaConf.structured(registry.load(kind, names[section]).Config)
+        except LmteachError as error:
+            problems.append(f"{leaf.origin}: {error}" if leaf else str(error))
     for leaf in leaves.values():
-        if leaf.key in (f"{section}.name" for section in PLUGIN_SECTIONS):
+        section = next((s for s in PLUGIN_SECTIONS if leaf.key.startswith(f"{s}.")), "")
+        key = leaf.key[len(section) + 1 :] if section else leaf.key
+        if (section and key == "name") or (section and section not in plugins):
             continue
-        problem = _set(tree, leaf, known)
+        problem = _set(plugins[section] if section else tree, key, leaf, section)
         if problem:
             problems.append(problem)
-    return tree, problems
+    plain = OmegaConf.to_container(tree)
+    assert isinstance(plain, dict)
+    for section, node in plugins.items():
+        options = OmegaConf.to_container(node)
+        assert isinstance(options, dict)
+        parent, _, last = section.rpartition(".")
+        (plain[parent] if parent else plain)[last] = {"name": names[section], **options}
+    return {str(k): v for k, v in plain.items()}, problems
 
 
-def _install_plugin(
-    tree: DictConfig, section: str, kind: str, leaves: Mapping[str, Leaf], problems: list[str]
-) -> None:
-    """Replace a section of the tree by the structured `Config` of the plugin it names."""
-    from omegaconf import OmegaConf, open_dict
-
-    leaf = leaves.get(f"{section}.name")
-    name = str(leaf.value) if leaf else str(OmegaConf.select(tree, f"{section}.name"))
-    try:
-        node = OmegaConf.structured(registry.load(kind, name).Config)
-    except LmteachError as error:
-        where = f"{leaf.origin}: " if leaf else ""
-        problems.append(f"{where}{error}")
-        node = OmegaConf.create({})
-    parent, _, last = section.rpartition(".")
-    owner = OmegaConf.select(tree, parent) if parent else tree
-    with open_dict(owner):
-        owner[last] = node
-        with open_dict(owner[last]):
-            owner[last]["name"] = name
-
-
-def _set(tree: DictConfig, leaf: Leaf, known: Mapping[str, Any]) -> str | None:
-    """Set one leaf; return what is wrong with it, if anything."""
+def _set(tree: DictConfig, key: str, leaf: Leaf, section: str) -> str | None:
+    """Set one leaf by its key below `tree`; return what is wrong with it, if anything."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     node: Any = tree
-    parts = leaf.key.split(".")
+    parts = key.split(".")
     for depth, part in enumerate(parts):
+        above = ".".join([*([section] if section else []), *parts[:depth]])
         if not isinstance(node, DictConfig):
-            return f"{leaf.origin}: '{'.'.join(parts[:depth])}' is a value, it has no key '{part}'."
+            return f"{leaf.origin}: '{above}' is a value, it has no key '{part}'."
         if part not in node:
-            free = OmegaConf.get_type(node) is dict and depth > 0 and not OmegaConf.is_struct(node)
-            if free and ".".join(parts[:depth]) not in PLUGIN_SECTIONS:
-                break  # inside an open mapping of a plugin's Config
-            return _unknown(leaf, parts[:depth], part, [str(k) for k in node], known)
+            if issubclass(OmegaConf.get_type(node) or dict, dict):
+                break  # an open mapping of a plugin's Config takes any key
+            return _unknown(leaf, above, part, [str(k) for k in node])
         node = node[part] if depth < len(parts) - 1 else node
     try:
-        OmegaConf.update(tree, leaf.key, leaf.value, merge=False, force_add=True)
+        OmegaConf.update(tree, key, leaf.value, merge=False, force_add=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        text = str(error).splitlines()[0]
-        return f"{leaf.origin}: '{leaf.key}' cannot be {leaf.value!r}: {text}"
+        return f"{leaf.origin}: '{leaf.key}' cannot be {leaf.value!r}: {str(error).splitlines()[0]}"
     return None
 
 
-def _unknown(leaf: Leaf, above: list[str], part: str, here: list[str], known: Mapping[str, Any]) -> str:
+def _unknown(leaf: Leaf, above: str, part: str, here: list[str]) -> str:
     near = nearest_name(part, here)
     if near is None:  # the right name in the wrong section is a common slip
-        elsewhere = {k.rpartition(".")[2]: k for k in known}
-        near = elsewhere.get(part) or None
-    section = f"in '{'.'.join(above)}'" if above else "at the top of a recipe"
+        known = flatten(dataclasses.asdict(Recipe()))
+        near = next((key for key in known if key.rpartition(".")[2] == part), None)
+    section = f"in '{above}'" if above else "at the top of a recipe"
     text = f"{leaf.origin}: There is no key '{part}' {section}."
     return text + (f" Did you mean '{near}'?" if near else f" There are: {', '.join(sorted(here))}.")
 
 
-def _to_recipe(tree: DictConfig) -> Recipe:
+def _to_recipe(plain: Mapping[str, Any]) -> Recipe:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+        values = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise RecipeError(str(error).splitlines()[0]) from error
     assert isinstance(values, dict)
@@ -187,12 +176,13 @@ def _to_recipe(tree: DictConfig) -> Recipe:
         parent, _, last = section.rpartition(".")
         owner = values[parent] if parent else values
         owner[last] = _resolve_members(kind, owner[last], section)
-    sections = {f.name: f.default_factory for f in dataclasses.fields(Recipe)}
-    built: dict[str, Any] = {}
-    for name, value in values.items():
-        factory = sections[str(name)]
-        default = factory() if factory is not dataclasses.MISSING else None
-        built[str(name)] = type(default)(**value) if dataclasses.is_dataclass(default) else value
+    default = Recipe()
+    built = {
+        str(name): type(getattr(default, str(name)))(**value)
+        if dataclasses.is_dataclass(getattr(default, str(name)))
+        else value
+        for name, value in values.items()
+    }
     return Recipe(**built)
 
 

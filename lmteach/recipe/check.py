@@ -1,0 +1,87 @@
+"""What no single key can tell: contradictions between keys, all reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lmteach.errors import RecipeError
+from lmteach.recipe.schema import Recipe
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check a recipe's keys against each other and against what values make sense.
+
+    Raises:
+        RecipeError: with every contradiction found.
+    """
+    problems = list(_problems(recipe))
+    if problems:
+        listed = problems[0] if len(problems) == 1 else "\n" + "\n".join(f"  - {p}" for p in problems)
+        raise RecipeError(listed, where=recipe.name or None)
+
+
+def check_label_count(recipe: Recipe, n_labels: int) -> None:
+    """Check that the label set is large enough for the shortlists.
+
+    Raises:
+        RecipeError: fewer labels than one of the shortlist keys asks for, `n_retrieved` apart, which is clipped.
+    """
+    if n_labels < 2:
+        raise RecipeError(
+            f"The label set has {n_labels} label; there is nothing to choose between.", where="corpus"
+        )
+    for key, value in _shortlist_sizes(recipe).items():
+        if value > n_labels and key != "search.n_retrieved":
+            raise RecipeError(
+                f"The label set has {n_labels} labels, fewer than {key} = {value}.",
+                mend=f"Set {key}={n_labels} or less.",
+            )
+
+
+def _shortlist_sizes(recipe: Recipe) -> dict[str, int]:
+    return {
+        "search.n_judged": recipe.search.n_judged,
+        "dev.n_judged": recipe.dev.n_judged,
+        "search.n_kept": recipe.search.n_kept,
+        "search.n_retrieved": recipe.search.n_retrieved,
+    }
+
+
+def _problems(recipe: Recipe) -> Iterator[str]:
+    if not recipe.corpus.name and not recipe.corpus.path:
+        yield "No corpus: set corpus.name (a known set, `lmteach data` lists them) or corpus.path."
+    sizes = _shortlist_sizes(recipe)
+    for smaller, larger in [
+        ("search.n_judged", "search.n_kept"),
+        ("dev.n_judged", "search.n_kept"),
+        ("search.n_kept", "search.n_retrieved"),
+    ]:
+        if sizes[smaller] > sizes[larger]:
+            yield f"{smaller} = {sizes[smaller]} is more than {larger} = {sizes[larger]}."
+    positive = {
+        **sizes,
+        "training.batch_size": recipe.training.batch_size,
+        "training.epochs": recipe.training.epochs,
+        "training.lr": recipe.training.lr,
+        "loss.n_negatives": recipe.loss.n_negatives,
+        "loss.temperature": recipe.loss.temperature,
+        "corpus.n_dev": recipe.corpus.n_dev,
+        "search.batch_tokens": recipe.search.batch_tokens,
+        "evaluation.resamples": recipe.evaluation.resamples,
+        "trainer.devices": recipe.trainer.devices,
+        "trainer.num_nodes": recipe.trainer.num_nodes,
+    }
+    for key, value in positive.items():
+        if value <= 0:
+            yield f"{key} = {value} must be above 0."
+    for key, share in [("annotation.keep", recipe.annotation.keep), ("annotation.quantile", recipe.annotation.quantile)]:
+        if not 0 <= share <= 1:
+            yield f"{key} = {share} is a share: between 0 and 1."
+    if recipe.training.batch_size == 1:
+        yield "training.batch_size = 1 leaves no other document's label as a negative; use 2 or more."
+    if not recipe.evaluation.ks or min(recipe.evaluation.ks) < 1:
+        yield f"evaluation.ks = {recipe.evaluation.ks} must hold at least one depth, each 1 or more."
+    for key in ("judgements", "tokens", "usd", "hours"):
+        cap = getattr(recipe.budget, key)
+        if cap is not None and cap <= 0:
+            yield f"budget.{key} = {cap} must be above 0, or null for no cap."
