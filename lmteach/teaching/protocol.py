@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from lmteach.types import Judgement, Scope, Verdict
+from lmteach.errors import TeacherError
+from lmteach.types import Document, Judgement, Scope, Verdict
 
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Corpus
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 class Teacher(Protocol):
     """Judges batches of documents against their candidates.
 
-    Built as `MyTeacher(config, resources)`, where `config` is an instance of the class's own `Config` dataclass
-    and `resources` is a `TeacherResources`. Importing the module and building `Config` must be cheap: load
-    torch and weights in `__init__` or later, so that `lmteach show` and `plan` stay fast.
+    Built as `MyTeacher(config, resources)`, where `config` is an instance of the class's own `Config`
+    dataclass and `resources` is a `TeacherResources`. Importing the module and building `Config` must be
+    cheap: load torch and weights in `__init__` or later, so that `lmteach show` and `plan` stay fast.
     """
 
     Config: ClassVar[type[Any]]
@@ -62,3 +63,45 @@ class TeacherResources:
     corpus: Corpus | None = None
     seed: int = 0
     folder: Path = field(default_factory=Path.cwd)
+
+
+class PartialVerdictsError(TeacherError):
+    """A batch broke off in the middle; what was answered by then is not lost.
+
+    Args:
+        what: what broke it off.
+        verdicts: as long as the batch; None where no answer came.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        verdicts: Sequence[Verdict | None],
+        *,
+        where: str | None = None,
+        mend: str | None = None,
+    ) -> None:
+        super().__init__(what, where=where, mend=mend)
+        self.verdicts = list(verdicts)
+
+
+@runtime_checkable
+class PairTeacher(Protocol):
+    """Teaches without candidates: from each document it makes a text that means the same.
+
+    RTS cuts out a random segment, MACLR takes the title away: the rest of the document is the anchor, what
+    was taken is the positive, and the student learns to bring the two together. Built like a `Teacher`.
+    """
+
+    Config: ClassVar[type[Any]]
+
+    @property
+    def identity(self) -> str:
+        """All that decides the pairs, as one short text."""
+
+    def pairs(self, documents: Sequence[Document], seed: int) -> list[tuple[str, str] | None]:
+        """Return (anchor, positive) of each document, in order; None for one that gives none.
+
+        A document's pair depends on the document and `seed` alone, not on the others; another `seed` (that
+        of another epoch) may give another pair.
+        """
