@@ -69,6 +69,11 @@ class Budget:
     hours: float | None = None
     spent: Spent = field(default_factory=Spent)
 
+    @property
+    def capped(self) -> bool:
+        """Whether there is any cap."""
+        return any(cap is not None for cap in (self.judgements, self.tokens, self.usd, self.hours))
+
     def charge(self, n_made: int, usage: Usage, seconds: float) -> None:
         """Add what a batch cost; `seconds` is wall clock."""
         self.spent.judgements += n_made
@@ -78,29 +83,26 @@ class Budget:
 
     def reached(self) -> str | None:
         """Return which cap is reached, as `budget.KEY = CAP`; None while there is room under all."""
-        spent = self.spent.as_dict()
-        for name in spent:
-            cap = getattr(self, name)
-            if cap is not None and spent[name] >= cap:
-                return f"budget.{name} = {cap}"
-        return None
+        n_pairs, cap = self.room()
+        return cap if n_pairs <= 0 else None
 
-    def room(self) -> float:
-        """Return how many pairs may still be judged, at the average cost of those made so far.
+    def room(self) -> tuple[float, str]:
+        """Return how many pairs may still be judged, and the cap that says so; infinite where none does.
 
-        Exact for `judgements`; for the other caps infinite until something was made.
+        Exact for `judgements`; else by the average cost of a pair so far, infinite before the first.
         """
-        spent, room = self.spent.as_dict(), float("inf")
+        spent, tightest = self.spent.as_dict(), (float("inf"), "")
         for name in spent:
             cap = getattr(self, name)
             if cap is None:
                 continue
-            left = max(0.0, cap - spent[name])
-            if name == "judgements":
-                room = min(room, left)
-            elif self.spent.judgements and spent[name] > 0:
-                room = min(room, left / (spent[name] / self.spent.judgements))
-        return room
+            room = max(0.0, cap - spent[name])
+            if room and name != "judgements":
+                cost = spent[name] / max(1, self.spent.judgements)
+                room = room / cost if cost else float("inf")
+            if room < tightest[0]:
+                tightest = (room, f"budget.{name} = {cap}")
+        return tightest
 
     def share(self, rank: int, n_ranks: int) -> Budget:
         """Return one rank's share of what is left, where several label at once; hours are not divided."""

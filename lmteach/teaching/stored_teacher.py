@@ -33,7 +33,8 @@ class StoredTeacher:
 
     A verdict's `usage` is what was spent now: nothing where the store answered. Point-wise answers (scope
     `pair`) are looked up and made candidate by candidate, list-wise ones by whole judgements; a teacher of
-    scope `none` is passed through, checked and counted; one with `members` is not counted, since they are.
+    scope `none` is passed through, checked and counted. One that is made of others (it has `members`, and
+    `n_missing` like this class) is not counted, since its members are.
 
     Args:
         teacher: the teacher inside.
@@ -85,7 +86,9 @@ class StoredTeacher:
         return verdicts
 
     def n_missing(self, batch: Sequence[Judgement]) -> list[int]:
-        """Return how many pairs of each judgement `judge` would have the teacher judge; judges none."""
+        """Return how many pairs of each judgement `judge` would have to make; makes none of them."""
+        if count := getattr(self.teacher, "n_missing", None):
+            return list(count(batch))
         if self.store is None or self.scope == "none":
             return [len(judgement.candidates) for judgement in batch]
         keys = [self._keys(judgement) for judgement in batch]
