@@ -1,20 +1,18 @@
-"""A corpus in use: documents with random access, a label set, and gold that is sealed until it may be read."""
+"""A corpus in use: a label set, and documents to train on, to pick the best cycle by, and to test on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
-import numpy as np
-import numpy.typing as npt
+from lmteach.corpus.documents import Documents
+from lmteach.corpus.gold import Gold
 
-from lmteach.types import Document
+__all__ = ["Corpus", "Documents", "Gold", "LabelSet"]
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Label ids are positions. `texts` is what is encoded and prompted: the name, with a description if any."""
+    """Label ids are positions. `texts` are encoded and prompted: the name, with a description if any."""
 
     names: tuple[str, ...]
     texts: tuple[str, ...]
@@ -24,15 +22,21 @@ class LabelSet:
 
 
 @dataclass(frozen=True)
-class Gold:
-    """Gold label ids of n documents, as compressed sparse rows: `ids[indptr[i]:indptr[i + 1]]`, sorted."""
+class Corpus:
+    """What a run works on.
 
-    indptr: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.int64]
+    Attributes:
+        name: the known set's name, or that of its file or folder.
+        labels: the label set.
+        train: documents to learn from; gold, where there is any, is for the `oracle` teacher.
+        dev: unlabelled documents apart from `train`, by which a run picks its best cycle.
+        test: held-out documents; their gold is under seal until `test.unseal()`.
+        fingerprint: a hash of all of it.
+    """
 
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    def of(self, i: int) -> npt.NDArray[np.int64]:
-        """Return the gold label ids of document i."""
-        return self.ids[self.indptr[i] : self.indptr[i + 1]]
+    name: str
+    labels: LabelSet
+    train: Documents
+    dev: Documents | None
+    test: Documents | None
+    fingerprint: str

@@ -21,6 +21,8 @@ class CorpusSection:
     format: Literal["auto", "jsonl", "csv", "parquet", "huggingface", "xmc", "pecos", "python-docs"] = "auto"
     text: str = "{text}"  # what a document's text is made of: any of its fields
     label_text: str = "{name}"  # what a label's text is made of: name, description
+    separator: str = ";"  # between the labels in a cell of a csv file
+    empty: Literal["error", "drop"] = "error"  # of a document without text; dropped ones are counted in the log
     packages: list[str] = field(default_factory=lambda: ["stdlib"])  # of python-docs
     n_train: int | None = None  # a random subset, drawn with the run's seed; None = all
     n_dev: int = 800  # taken from the training documents, unlabelled

@@ -1,0 +1,132 @@
+"""Files read line by line, plain or compressed; every fault names its file and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from lmteach.corpus.records import Record
+from lmteach.errors import CorpusError, missing_package
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """Open a file for reading; `.gz` and `.zst` are decompressed on the way.
+
+    Raises:
+        CorpusError: it is not there or may not be read.
+        PluginError: a `.zst` file, and the package zstandard is not installed.
+    """
+    try:
+        if path.suffix == ".gz":
+            return cast(IO[bytes], gzip.open(path, "rb"))
+        if path.suffix == ".zst":
+            return _open_zst(path)
+        return path.open("rb")
+    except OSError as error:
+        raise CorpusError(f"The file cannot be opened: {error.strerror}.", where=str(path)) from error
+
+
+def _open_zst(path: Path) -> IO[bytes]:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise missing_package("zstandard", needed_by=str(path), command="pip install zstandard") from error
+    stream: IO[bytes] = zstandard.open(path, "rb")
+    return stream
+
+
+def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end) of a file.
+
+    Only a line feed ends a line, as in JSON lines: a text may hold other line separators of Unicode.
+
+    Raises:
+        CorpusError: bad UTF-8, a truncated or corrupt compressed file.
+    """
+    with open_binary(path) as stream:
+        yield from decode_lines(stream, str(path), encoding)
+
+
+def decode_lines(stream: IO[bytes], file: str, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line) of an open binary stream; see `read_lines`."""
+    n = 0
+    lines = _raw_lines(stream)
+    while True:
+        try:
+            raw = next(lines, None)
+        except EOFError as error:
+            raise CorpusError(
+                "The compressed file is truncated: it ends in the middle.",
+                where=f"{file}:{n + 1}",
+                mend="Fetch or copy the file again.",
+            ) from error
+        except (OSError, zlib.error, ValueError, _zstd_error()) as error:
+            raise CorpusError(
+                f"The file cannot be read on: {error}.",
+                where=f"{file}:{n + 1}",
+                mend="Fetch or copy the file again.",
+            ) from error
+        if raw is None:
+            return
+        n += 1
+        try:
+            line = raw.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise CorpusError(
+                f"Byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not {encoding.upper()}.",
+                where=f"{file}:{n}",
+                mend="Convert the file, for instance with: iconv -f latin1 -t utf-8 OLD > NEW",
+            ) from error
+        if n == 1:
+            line = line.removeprefix("\ufeff")
+        yield n, line.removesuffix("\n").removesuffix("\r")
+
+
+def _raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Split a byte stream at line feeds; not all decompressors iterate over lines."""
+    rest = b""
+    while block := stream.read(1 << 20):
+        *whole, rest = (rest + block).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _zstd_error() -> type[Exception]:
+    try:
+        import zstandard
+    except ImportError:
+        return OSError
+    error: type[Exception] = zstandard.ZstdError
+    return error
+
+
+def parse_json(line: str, file: str, n: int) -> dict[str, Any]:
+    """Return the JSON object of one line.
+
+    Raises:
+        CorpusError: no JSON, no object, or a lone surrogate that no file can hold.
+    """
+    where = f"{file}:{n}"
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        detail = (
+            f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        )
+        raise CorpusError(f"The line is not JSON: {detail}.", where=where) from error
+    if not isinstance(fields, dict):
+        raise CorpusError(f"The line holds no JSON object but {type(fields).__name__}.", where=where)
+    return fields
+
+
+def json_records(path: Path) -> Iterator[Record]:
+    """Yield the JSON objects of a JSON lines file; lines of white space are passed over."""
+    file = str(path)
+    for n, line in read_lines(path):
+        if line and not line.isspace():
+            yield Record(parse_json(line, file, n), file, n)

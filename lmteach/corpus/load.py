@@ -1,0 +1,61 @@
+"""The one entry to a corpus: from a recipe's section to documents, drawn, checked and sealed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from lmteach.corpus import python_docs
+from lmteach.corpus.cache import StoredCorpus, load_cached
+from lmteach.corpus.corpus import Corpus
+from lmteach.corpus.formats.registry import open_corpus
+from lmteach.corpus.records import ReadOptions
+from lmteach.corpus.splits import check_apart, draw_split, draw_test
+from lmteach.errors import CorpusError
+from lmteach.recipe.schema import CorpusSection
+
+
+def load_corpus(section: CorpusSection, seed: int, folder: Path) -> Corpus:
+    """Return the corpus that a recipe asks for.
+
+    Args:
+        section: the recipe's `corpus`.
+        seed: the run's seed; decides which documents are drawn.
+        folder: where a relative `path` starts.
+
+    Returns:
+        The corpus; its dev documents show no gold, its test documents are sealed.
+
+    Raises:
+        CorpusError: the data are missing, break a rule, or are too few.
+    """
+    name, stored = load_stored(section, folder)
+    if "train" not in stored.splits:
+        raise CorpusError(f"The corpus {name} has no training documents.")
+    everything = stored.splits["train"]
+    split = draw_split(len(everything), section.n_train, section.n_dev, seed)
+    train, dev = everything.take(split.train), everything.take(split.dev).without_gold()
+    check_apart(split, train, dev)
+    test = stored.splits.get("test")
+    if test is not None:
+        test = test.take(draw_test(len(test), section.n_test, seed)).sealed()
+    parts = [*stored.labels.names, "", *stored.labels.texts]
+    parts += ["" if documents is None else documents.fingerprint for documents in (train, dev, test)]
+    fingerprint = hashlib.sha256("\n".join(f"{len(p)}:{p}" for p in parts).encode()).hexdigest()
+    return Corpus(name, stored.labels, train, dev if len(dev) else None, test, fingerprint)
+
+
+def load_stored(section: CorpusSection, folder: Path) -> tuple[str, StoredCorpus]:
+    """Return a corpus's name and all of its splits, whole, as they lie in the cache."""
+    options = ReadOptions(
+        text=section.text,
+        label_text=section.label_text,
+        separator=section.separator,
+        empty=section.empty,
+        packages=tuple(section.packages),
+    )
+    if "python-docs" in (section.name, section.format):
+        return "python-docs", load_cached("python-docs", python_docs.open_source(options), options)
+    path = folder / Path(section.path).expanduser()
+    name = section.name or path.name.split(".")[0]
+    return name, load_cached(name, open_corpus(path, section.format, options), options)
