@@ -125,7 +125,11 @@ class Store:
                 connection.execute(
                     self._insert(teachers), [{"id": i, "identity": owners[i]} for i in sorted(owners)]
                 )
-                return connection.execute(self._insert(verdicts), rows).rowcount
+                if self._engine.dialect.name == "sqlite":
+                    return connection.execute(self._insert(verdicts), rows).rowcount
+                # psycopg does not count the rows of a batch, so the new keys are asked for
+                new = self._insert(verdicts).returning(verdicts.c.key)
+                return len(connection.execute(new, rows).all())
 
         return attempt(self._reach(), write, doing="written") if rows else 0
 
