@@ -79,6 +79,10 @@ def _run(verb: str, argv: list[str]) -> int:
         if stray or not hasattr(known, "overrides"):
             parser.error(f"unrecognised: {' '.join(stray or overrides)}")
         known.overrides = [*known.overrides, *overrides]
+    # Progress and errors are ours to show; other libraries' bars would run through them.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
         return int(module.run(known))
     except LmteachError as error:

@@ -66,7 +66,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "loss.n_negatives": recipe.loss.n_negatives,
         "loss.temperature": recipe.loss.temperature,
         "corpus.n_dev": recipe.corpus.n_dev,
-        "search.batch_tokens": recipe.search.batch_tokens,
+        "search.batch_tokens": recipe.search.batch_tokens or 1,
         "evaluation.resamples": recipe.evaluation.resamples,
         "trainer.devices": recipe.trainer.devices,
         "trainer.num_nodes": recipe.trainer.num_nodes,

@@ -24,6 +24,7 @@ class CorpusSection:
     separator: str = ";"  # between the labels in a cell of a csv file
     empty: Literal["error", "drop"] = "error"  # of a document without text; dropped ones are counted in the log
     packages: list[str] = field(default_factory=lambda: ["stdlib"])  # of python-docs
+    empty: Literal["error", "drop"] = "error"  # what to do with a document that has no text
     n_train: int | None = None  # a random subset, drawn with the run's seed; None = all
     n_dev: int = 800  # taken from the training documents, unlabelled
     n_test: int | None = None  # a random subset, drawn with the run's seed; None = all
@@ -70,7 +71,7 @@ class SearchSection:
     n_retrieved: int = 300
     n_kept: int = 30
     n_judged: int = 10
-    batch_tokens: int = 8192  # tokens a forward while encoding
+    batch_tokens: int | None = None  # padded tokens a forward while encoding; None: 2,048 on a CPU, 65,536 else
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 

@@ -25,7 +25,7 @@ def encode_texts(
     *,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     out: Vectors | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Vectors:
@@ -34,7 +34,8 @@ def encode_texts(
     The module is set to eval for the time and restored; no gradients are kept.
 
     Args:
-        batch_tokens: padded tokens a forward at most; one text longer than that goes alone.
+        batch_tokens: padded tokens a forward at most; one text longer than that goes alone. None: what was
+            fastest where measured, 2,048 on a CPU and 65,536 on a GPU.
         out: where to write, a memory map for corpora beyond memory; a new array if None.
         progress: called with the number of texts done since the last call.
 
@@ -44,6 +45,7 @@ def encode_texts(
     assert isinstance(encoder, torch.nn.Module)
     vectors = np.empty((len(texts), encoder.dim), dtype=np.float32) if out is None else out
     was_training = encoder.training
+    budget = batch_tokens or (2048 if device == "cpu" else 65_536)
     encoder.eval().to(device)
     kinds: dict[str, Any] = {"device_type": device.partition(":")[0], "dtype": torch.bfloat16}
     try:
@@ -51,7 +53,7 @@ def encode_texts(
             for start in range(0, len(texts), WINDOW):
                 window = texts[start : start + WINDOW]
                 token_ids = encoder.tokenize(window, kind)
-                for places in token_batches([len(ids) for ids in token_ids], batch_tokens):
+                for places in token_batches([len(ids) for ids in token_ids], budget):
                     batch = encoder.collate([token_ids[i] for i in places])
                     output_BD = encoder(_move(batch, device)).float().cpu().numpy()
                     if not np.isfinite(output_BD).all():

@@ -1,0 +1,73 @@
+"""What the stages of a run share: the recipe's parts, built on demand, and where they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmteach import registry
+from lmteach.machine import choose_precision, device_name
+from lmteach.recipe.schema import Recipe
+from lmteach.teaching.cost import Counters
+from lmteach.teaching.protocol import Teacher, TeacherResources
+from lmteach.teaching.stored_teacher import StoredTeacher
+from lmteach.tracking.console import Console
+
+if TYPE_CHECKING:
+    from lmteach.corpus.corpus import Corpus
+    from lmteach.search.protocol import Searcher
+    from lmteach.students.protocol import Encoder
+    from lmteach.teaching.store import Store
+
+
+@dataclass
+class RunContext:
+    """A recipe at work. Nothing heavy is built before it is asked for.
+
+    `store` None = verdicts are not kept.
+    """
+
+    recipe: Recipe
+    corpus: Corpus
+    console: Console
+    store: Store | None = None
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def device(self) -> str:
+        """The torch device of encoder and search."""
+        accelerator = self.recipe.trainer.accelerator
+        return device_name({"gpu": "cuda"}.get(accelerator, accelerator))
+
+    def new_encoder(self, folder: Path | None = None) -> Encoder:
+        """Build the student's encoder, pretrained or from a folder that its `save` wrote."""
+        section = dict(self.recipe.student.encoder)
+        if folder is not None:
+            section["model"] = str(folder)
+        encoder: Encoder = registry.build("encoder", section)
+        return encoder
+
+    def new_searcher(self) -> Searcher:
+        """Build an empty searcher."""
+        searcher: Searcher = registry.build("searcher", self.recipe.search.searcher)
+        return searcher
+
+    def search_precision(self) -> Any:
+        """The number format of encoding for search."""
+        return choose_precision(self.recipe.search.precision, self.device)
+
+    @contextmanager
+    def teacher(self) -> Iterator[Teacher]:
+        """Build the teacher, its verdicts kept in the store; free it afterwards, before the student trains."""
+        teacher = self._build_teacher(self.recipe.teacher)
+        try:
+            yield teacher
+        finally:
+            teacher.close()
+
+    def _build_teacher(self, section: Mapping[str, Any]) -> Teacher:
+        resources = TeacherResources(build=self._build_teacher, corpus=self.corpus, seed=self.recipe.seed)
+        return StoredTeacher(registry.build("teacher", section, resources), self.store, self.counters)

@@ -1,0 +1,109 @@
+"""One student trained on one cycle's pseudo-labels: one `Trainer.fit`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+from lmteach.curriculum.datamodule import PseudoLabelDataModule, PseudoLabels
+from lmteach.machine import choose_precision, device_name
+from lmteach.recipe.schema import Recipe
+from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions, TripletLossOptions
+from lmteach.students.protocol import Encoder
+from lmteach.tracking.console import Console, Progress
+
+
+def train_student(
+    encoder: Encoder, label: Callable[[], PseudoLabels], recipe: Recipe, console: Console, seed: int
+) -> dict[str, float]:
+    """Train `encoder` in place.
+
+    Args:
+        label: makes the pseudo-labels, inside `setup("fit")`.
+        seed: decides order, draws and dropout.
+
+    Returns:
+        `steps`, and the mean `loss` of the last tenth of them.
+    """
+    lightning.seed_everything(seed, workers=True, verbose=False)
+    settings = recipe.training
+    module = BiEncoderModule(encoder, _loss_options(recipe), _optimizer_options(recipe))
+    data = PseudoLabelDataModule(
+        label, encoder, batch_size=settings.batch_size, seed=seed, drop_last=settings.drop_last
+    )
+    device = device_name({"gpu": "cuda"}.get(recipe.trainer.accelerator, recipe.trainer.accelerator))
+    precision: Any = {"bf16": "bf16-mixed", "fp32": "32-true"}[choose_precision(settings.precision, device)]
+    trainer = _quiet_trainer(
+        accelerator=recipe.trainer.accelerator,
+        devices=recipe.trainer.devices,
+        num_nodes=recipe.trainer.num_nodes,
+        strategy=recipe.trainer.strategy,
+        precision=precision,
+        max_epochs=settings.epochs,
+        gradient_clip_val=settings.gradient_clip,
+        callbacks=[_TrainingProgress(console)],
+    )
+    trainer.fit(module, datamodule=data)
+    tail = module.losses[-max(1, len(module.losses) // 10) :]
+    return {"steps": float(len(module.losses)), "loss": sum(tail) / max(1, len(tail))}
+
+
+def _loss_options(recipe: Recipe) -> TripletLossOptions:
+    weighted = recipe.loss.name == "weighted_triplet"
+    return TripletLossOptions(
+        margin=recipe.loss.margin,
+        n_negatives=recipe.loss.n_negatives,
+        temperature=recipe.loss.temperature if weighted else None,
+    )
+
+
+def _optimizer_options(recipe: Recipe) -> OptimizerOptions:
+    settings = recipe.training
+    return OptimizerOptions(
+        lr=settings.lr,
+        warmup_steps=settings.warmup_steps,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _quiet_trainer(**options: Any) -> lightning.Trainer:
+    """Return a Trainer that leaves progress to our console, checkpoints to the cycle, shards to our sampler."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    return lightning.Trainer(
+        **options,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+class _TrainingProgress(Callback):
+    """Training steps on the console."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.stage: Any = None
+        self.progress: Progress | None = None
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        total = int(trainer.estimated_stepping_batches)
+        self.stage = self.console.stage("train", total, unit="steps")
+        self.progress = self.stage.__enter__()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *rest: Any) -> None:
+        if self.progress is not None:
+            self.progress.advance(1, loss=f"{module.losses[-1]:.4f}")
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        if self.stage is not None:
+            self.stage.__exit__(None, None, None)
