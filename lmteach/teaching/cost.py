@@ -1,14 +1,16 @@
-"""What labelling costs: what was spent, the caps on it, and prices as dated data.
+"""What labelling costs: what was spent, what it is measured by, and the caps on it.
 
 Judgements are counted as (document, candidate) pairs, as the papers count teacher calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from lmteach.teaching.energy import EnergyMeter
 from lmteach.types import Usage, Verdict
 
 
@@ -120,6 +122,47 @@ class Budget:
 
         hours = None if self.hours is None else max(0.0, self.hours - self.spent.hours)
         return Budget(part("judgements"), part("tokens"), part("usd"), hours)
+
+
+class Meter:
+    """Measures a batch of verdicts: seconds always, joules and dollars where it is told how.
+
+    Args:
+        usd_an_hour: what the machine costs, for teachers that run on it and know no price.
+        energy: reads the machine's energy counters.
+    """
+
+    def __init__(self, usd_an_hour: float = 0.0, energy: EnergyMeter | None = None) -> None:
+        self.usd_an_hour, self.energy = usd_an_hour, energy
+        self._started = 0.0
+
+    def start(self) -> None:
+        """Begin a batch."""
+        self._started = time.perf_counter()
+        if self.energy is not None:
+            self.energy.lap()
+
+    def share(self, verdicts: Sequence[Verdict | None]) -> list[Verdict | None]:
+        """End the batch: share among its pairs each quantity that no verdict of it speaks of."""
+        seconds = time.perf_counter() - self._started
+        joules = None if self.energy is None else self.energy.lap()
+        answered = [verdict for verdict in verdicts if verdict is not None]
+        n_pairs = sum(len(verdict.scores) for verdict in answered)
+        given: dict[str, float] = {}
+        if not any(verdict.usage.seconds for verdict in answered):
+            given["seconds"] = seconds
+        if self.usd_an_hour and not any(verdict.usage.usd for verdict in answered):
+            given["usd"] = seconds / 3600 * self.usd_an_hour
+        if joules is not None and all(verdict.usage.joules is None for verdict in answered):
+            given["joules"] = joules
+        if not n_pairs or not given:
+            return list(verdicts)
+        return [verdict and _with(verdict, given, len(verdict.scores) / n_pairs) for verdict in verdicts]
+
+
+def _with(verdict: Verdict, totals: Mapping[str, float], share: float) -> Verdict:
+    measured = {name: total * share for name, total in totals.items()}
+    return replace(verdict, usage=replace(verdict.usage, **measured))  # type: ignore[arg-type]
 
 
 def total_usage(verdicts: Iterable[Verdict]) -> Usage:

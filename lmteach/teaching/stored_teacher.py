@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lmteach.errors import TeacherError
-from lmteach.teaching.cost import Counters, total_usage
+from lmteach.teaching.cost import Counters, Meter, total_usage
 from lmteach.teaching.protocol import PartialVerdictsError, Teacher
 from lmteach.teaching.records import NO_USAGE, Record, list_keys, pair_keys, split_usage
 from lmteach.types import Judgement, Scope, Usage, Verdict
@@ -40,12 +39,19 @@ class StoredTeacher:
         teacher: the teacher inside.
         store: where answers are kept; None = only check and count.
         counters: what is counted into; share one object among the teachers of a run.
+        meter: measures what the teacher uses where it does not say so itself; by default only time.
     """
 
     Config: ClassVar[type[Any]] = object
 
-    def __init__(self, teacher: Teacher, store: Store | None, counters: Counters | None = None) -> None:
-        self.teacher, self.store = teacher, store
+    def __init__(
+        self,
+        teacher: Teacher,
+        store: Store | None,
+        counters: Counters | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        self.teacher, self.store, self.meter = teacher, store, meter or Meter()
         self.counters = Counters() if counters is None else counters
 
     @cached_property
@@ -57,6 +63,10 @@ class StoredTeacher:
     def scope(self) -> Scope:
         """The scope of the teacher inside."""
         return self.teacher.scope
+
+    @property
+    def _has_members(self) -> bool:
+        return bool(getattr(self.teacher, "members", ()))
 
     def close(self) -> None:
         """Close the teacher inside; the store stays open."""
@@ -139,7 +149,7 @@ class StoredTeacher:
         """Return what the teacher answers, one place a judgement, and the error that broke it off, if any."""
         broke: TeacherError | None = None
         verdicts: Sequence[Verdict | None]
-        started = time.perf_counter()
+        self.meter.start()
         try:
             verdicts = self.teacher.judge(judgements)
         except PartialVerdictsError as error:
@@ -153,7 +163,7 @@ class StoredTeacher:
             broke = TeacherError(
                 "The teacher left judgements without a verdict.", where=shorten(self.identity)
             )
-        return timed(verdicts, time.perf_counter() - started), broke
+        return (verdicts if self._has_members else self.meter.share(verdicts)), broke
 
     def _records(self, ask: _Ask, verdict: Verdict) -> list[Record]:
         """Return the records of a verdict's sound scores."""
@@ -177,7 +187,7 @@ class StoredTeacher:
         if broke is not None:
             raise broke
         answered = [verdict for verdict in verdicts if verdict is not None]
-        if not getattr(self.teacher, "members", ()):
+        if not self._has_members:
             self.counters.made += sum(len(judgement.candidates) for judgement in batch)
             self.counters.usage += total_usage(answered)
             self._count_unread(answered)
@@ -197,18 +207,6 @@ def narrow(judgement: Judgement, places: Sequence[int]) -> Judgement:
         label_ids=tuple(judgement.label_ids[i] for i in places) if judgement.label_ids else (),
         student_scores=tuple(judgement.student_scores[i] for i in places) if judgement.student_scores else (),
     )
-
-
-def timed(verdicts: Sequence[Verdict | None], seconds: float) -> list[Verdict | None]:
-    """Return verdicts that say how long they took: `seconds` shared by pairs, where the teacher is silent."""
-    n_pairs = sum(len(verdict.scores) for verdict in verdicts if verdict is not None)
-    if not n_pairs or any(verdict.usage.seconds for verdict in verdicts if verdict is not None):
-        return list(verdicts)
-    return [
-        verdict
-        and replace(verdict, usage=replace(verdict.usage, seconds=seconds * len(verdict.scores) / n_pairs))
-        for verdict in verdicts
-    ]
 
 
 def shorten(text: str, n: int = 60) -> str:
