@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmteach.corpus.corpus import LabelSet
-from lmteach.corpus.records import ReadOptions, Record, Source
+from lmteach.corpus.records import LABEL_FIELDS, ReadOptions, Record, Source
 from lmteach.corpus.template import Template, as_text
 from lmteach.errors import CorpusError, nearest_name
 from lmteach.types import Document
 
 _log = logging.getLogger(__name__)
-_LABEL_FIELDS = ("labels", "label")
 _FIELDS_SEEN_WITHIN = 1000  # records after which a field that none of them had is called unknown
 _PLACES_SHOWN = 5
 
@@ -38,8 +37,8 @@ class KnownLabels:
 
     def _resolve_one(self, value: Any, where: str) -> int:
         if isinstance(value, str):
-            if value in self._ids:
-                return self._ids[value]
+            if (name := value.strip()) in self._ids:
+                return self._ids[name]
             raise CorpusError(
                 f"There is no label '{value}' in {self.place}.",
                 where=where,
@@ -91,7 +90,7 @@ def _names_borne(records: Iterator[Record]) -> Iterator[str]:
         value = _gold_field(record.fields)
         for name in value if isinstance(value, list | tuple) else [value]:
             if isinstance(name, str):
-                yield name
+                yield name.strip()
             elif name is not None:
                 raise CorpusError(
                     f"The label {name!r} is a number, and there is no label set to look it up in.",
@@ -105,8 +104,8 @@ def _unique_names(records: Sequence[Record], *, strict: bool) -> list[str]:
     first: dict[str, Record] = {}
     first_ids: dict[str, Record] = {}
     for i, record in enumerate(records):
-        name, id_ = (as_text(record.fields.get(field), field, record.where) for field in ("name", "id"))
-        if not name.strip():
+        name, id_ = (as_text(record.fields.get(f), f, record.where).strip() for f in ("name", "id"))
+        if not name:
             raise CorpusError("The label has no name.", where=record.where)
         if id_ and id_ in first_ids:
             raise CorpusError(
@@ -196,7 +195,7 @@ def _document(record: Record, text: str, id_: str, known: KnownLabels) -> Docume
 
 
 def _gold_field(fields: Mapping[str, Any]) -> Any:
-    for name in _LABEL_FIELDS:
+    for name in LABEL_FIELDS:
         if name in fields:
             return fields[name]
     return None

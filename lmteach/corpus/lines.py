@@ -51,7 +51,9 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
         yield from decode_lines(stream, str(path), encoding)
 
 
-def decode_lines(stream: IO[bytes], file: str, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+def decode_lines(
+    stream: IO[bytes], file: str, encoding: str = "utf-8", *, keep_ends: bool = False
+) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line) of an open binary stream; see `read_lines`."""
     n = 0
     lines = _raw_lines(stream)
@@ -79,11 +81,12 @@ def decode_lines(stream: IO[bytes], file: str, encoding: str = "utf-8") -> Itera
             raise CorpusError(
                 f"Byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not {encoding.upper()}.",
                 where=f"{file}:{n}",
-                mend="Convert the file, for instance with: iconv -f latin1 -t utf-8 OLD > NEW",
+                mend="Convert the file: iconv -f latin1 -t utf-8 OLD > NEW; "
+                "or drop such bytes: iconv -c -f utf-8 -t utf-8 OLD > NEW",
             ) from error
         if n == 1:
             line = line.removeprefix("\ufeff")
-        yield n, line.removesuffix("\n").removesuffix("\r")
+        yield n, line if keep_ends else line.removesuffix("\n").removesuffix("\r")
 
 
 def _raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
@@ -91,7 +94,7 @@ def _raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
     rest = b""
     while block := stream.read(1 << 20):
         *whole, rest = (rest + block).split(b"\n")
-        yield from whole
+        yield from (line + b"\n" for line in whole)
     if rest:
         yield rest
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SPLITS = ("train", "dev", "test")
+LABEL_FIELDS = ("labels", "label")  # the first one that a document has holds its gold
 SPLIT_ALIASES = {
     "train": ("train", "trn"),
     "dev": ("dev", "validation", "valid", "val"),
@@ -66,4 +66,3 @@ class Source:
     labels: Callable[[], Iterator[Record]] | None = None
     unique_names: bool = True
     version: str = ""
-    notes: Mapping[str, str] = field(default_factory=dict)

@@ -53,10 +53,11 @@ class Template:
     def check_known(self, known: Iterable[str], where: str) -> None:
         """Raise CorpusError unless every field of the template is among `known`."""
         known = sorted(known)
+        there = ", ".join(known)
         for name in self.fields:
             if name not in known:
                 raise CorpusError(
-                    f"There is no field '{name}' for {self.key}={self.pattern}; there are {', '.join(known)}.",
+                    f"There is no field '{name}' for {self.key}={self.pattern}; there are: {there}.",
                     where=where,
                     nearest=nearest_name(name, known),
                 )

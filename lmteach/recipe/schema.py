@@ -24,7 +24,6 @@ class CorpusSection:
     separator: str = ";"  # between the labels in a cell of a csv file
     empty: Literal["error", "drop"] = "error"  # of a document without text; dropped ones are counted in the log
     packages: list[str] = field(default_factory=lambda: ["stdlib"])  # of python-docs
-    empty: Literal["error", "drop"] = "error"  # what to do with a document that has no text
     n_train: int | None = None  # a random subset, drawn with the run's seed; None = all
     n_dev: int = 800  # taken from the training documents, unlabelled
     n_test: int | None = None  # a random subset, drawn with the run's seed; None = all

@@ -12,6 +12,11 @@ from lmteach.errors import CorpusError, nearest_name
 # Name in a recipe -> module with LOOKS_FOR, detect(path) and open_source(path, options); asked in this order.
 FORMATS = {
     "jsonl": "lmteach.corpus.formats.jsonl",
+    "csv": "lmteach.corpus.formats.csv",
+    "parquet": "lmteach.corpus.formats.parquet",
+    "huggingface": "lmteach.corpus.formats.huggingface",
+    "xmc": "lmteach.corpus.formats.xmc",
+    "pecos": "lmteach.corpus.formats.pecos",
 }
 
 
