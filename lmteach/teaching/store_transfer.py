@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gzip
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from lmteach.corpus.lines import parse_json, read_lines
-from lmteach.errors import StoreError
+from lmteach.errors import CorpusError, StoreError
 from lmteach.teaching.records import Record
 from lmteach.teaching.store import Store
 from lmteach.types import Usage
@@ -44,7 +45,8 @@ def export_store(store: Store, path: Path, teacher: str | None = None) -> int:
     except OSError as error:
         raise StoreError(f"The export cannot be written: {error.strerror}.", where=str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return n
 
 
@@ -60,10 +62,14 @@ def import_store(store: Store, path: Path) -> tuple[int, int]:
     """
     n_new = n = 0
     batch: list[Record] = []
-    for record in read_export(path):
-        batch.append(record)
-        if len(batch) == RECORDS_A_WRITE:
-            n, n_new, batch = n + len(batch), n_new + store.put_many(batch), []
+    try:
+        for record in read_export(path):
+            batch.append(record)
+            if len(batch) == RECORDS_A_WRITE:
+                n, n_new, batch = n + len(batch), n_new + store.put_many(batch), []
+    except (StoreError, CorpusError):
+        store.put_many(batch)
+        raise
     return n_new + store.put_many(batch), n + len(batch)
 
 
