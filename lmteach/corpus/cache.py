@@ -7,8 +7,8 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,10 +27,14 @@ _LEFTOVER_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class StoredCorpus:
-    """A whole corpus as it lies in the cache, before anything is drawn from it."""
+    """A whole corpus as it lies in the cache, before anything is drawn from it.
+
+    `n_read` counts the documents that each split's files hold, those left out for want of text included.
+    """
 
     labels: LabelSet
     splits: Mapping[str, Documents]
+    n_read: Mapping[str, int]
     folder: Path
 
 
@@ -85,17 +89,18 @@ def _open(folder: Path) -> StoredCorpus:
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         labels = LabelSet(tuple(meta["label_names"]), tuple(meta["label_texts"]))
-        splits = {}
+        splits, n_read = {}, {}
         for split, facts in meta["splits"].items():
             path = folder / f"{split}.arrow"
             if path.stat().st_size != facts["size"]:
                 raise CorpusError(f"{path.stat().st_size} bytes instead of {facts['size']}.", where=str(path))
             splits[split] = Documents.open(path, facts["fingerprint"])
+            n_read[split] = int(facts["n_read"])
             if len(splits[split]) != facts["n"]:
                 raise CorpusError(f"{len(splits[split])} documents instead of {facts['n']}.", where=str(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorpusError(f"{type(error).__name__}: {error}.", where=str(folder)) from error
-    return StoredCorpus(labels, splits, folder)
+    return StoredCorpus(labels, splits, n_read, folder)
 
 
 def _write_whole(folder: Path, source: Source, options: ReadOptions) -> None:
@@ -104,7 +109,8 @@ def _write_whole(folder: Path, source: Source, options: ReadOptions) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder.parent)
-        building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
+        building = folder.parent / f"{folder.name}.{secrets.token_hex(6)}.part"
+        building.mkdir()
         meta = write_corpus(building, source, options)
         (building / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
         os.rename(building, folder)

@@ -17,6 +17,18 @@ _FIELDS_SEEN_WITHIN = 1000  # records after which a field that none of them had 
 _PLACES_SHOWN = 5
 
 
+class CountedRecords(Iterator[Record]):
+    """Passes records on and counts them, those that are left out later included."""
+
+    def __init__(self, records: Iterator[Record]) -> None:
+        self._records, self.n = records, 0
+
+    def __next__(self) -> Record:
+        record = next(self._records)
+        self.n += 1
+        return record
+
+
 class KnownLabels:
     """A label set with the index from name to id that readers need."""
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from lmteach.corpus import python_docs
 from lmteach.corpus.cache import StoredCorpus, load_cached
+from lmteach.corpus.catalog import CATALOG, find_known
 from lmteach.corpus.corpus import Corpus
+from lmteach.corpus.formats.huggingface import open_hub
 from lmteach.corpus.formats.registry import open_corpus
-from lmteach.corpus.records import ReadOptions
+from lmteach.corpus.records import ReadOptions, Source
 from lmteach.corpus.splits import check_apart, draw_split, draw_test
 from lmteach.errors import CorpusError
 from lmteach.recipe.schema import CorpusSection
@@ -54,8 +56,33 @@ def load_stored(section: CorpusSection, folder: Path) -> tuple[str, StoredCorpus
         empty=section.empty,
         packages=tuple(section.packages),
     )
+    name, source = _find_source(section, folder, options)
+    stored = load_cached(name, source, options)
+    if name in CATALOG:
+        where = section.path or str(CATALOG[name].folder())
+        CATALOG[name].check_counts(stored.n_read, len(stored.labels), where)
+    return name, stored
+
+
+def _find_source(section: CorpusSection, folder: Path, options: ReadOptions) -> tuple[str, Source]:
+    """Find the texts that the recipe means: a path comes before a known name."""
     if "python-docs" in (section.name, section.format):
-        return "python-docs", load_cached("python-docs", python_docs.open_source(options), options)
-    path = folder / Path(section.path).expanduser()
-    name = section.name or path.name.split(".")[0]
-    return name, load_cached(name, open_corpus(path, section.format, options), options)
+        return "python-docs", python_docs.open_source(options)
+    if section.path:
+        path = folder / Path(section.path).expanduser()
+        name = section.name or path.resolve().name.split(".")[0]
+        if section.format == "huggingface" and not path.exists():
+            return name, open_hub(section.path)
+        return name, open_corpus(path, section.format, options)
+    if not section.name:
+        raise CorpusError(
+            "The recipe names no texts.",
+            where="corpus",
+            mend="Set corpus.path to a folder or file, or corpus.name to a set that `lmteach data` lists.",
+        )
+    known = find_known(section.name)
+    place = known.folder()
+    layout = known.found(place)
+    if layout is None:
+        raise known.missing_error(place)
+    return known.name, open_corpus(place, layout.format, options)

@@ -15,7 +15,8 @@ class Template:
     """Fills named fields into a text. A field that one record lacks is empty; one that none has is an error.
 
     Args:
-        pattern: text with `{field}` places; `{{` and `}}` stand for braces.
+        pattern: text with `{field}` places; `{{` and `}}` stand for braces, and a backslash with t or n for a
+            tab or line break, since neither a command line nor YAML's single quotes can hold those.
         key: the recipe key it came from, for errors.
 
     Raises:
@@ -25,7 +26,7 @@ class Template:
     def __init__(self, pattern: str, key: str) -> None:
         self.pattern, self.key = pattern, key
         try:
-            parts = list(string.Formatter().parse(pattern))
+            parts = list(string.Formatter().parse(pattern.replace("\\t", "\t").replace("\\n", "\n")))
         except ValueError as error:
             raise CorpusError(f"'{pattern}' is no text template: {error}.", where=key) from error
         for _, name, spec, conversion in parts:

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lmteach.corpus.checked import KnownLabels, check_documents, check_labels, document_id
+from lmteach.corpus.checked import (
+    CountedRecords,
+    KnownLabels,
+    check_documents,
+    check_labels,
+    document_id,
+)
 from lmteach.corpus.documents import Documents, document_digest
 from lmteach.corpus.records import ReadOptions, Record, Source
 from lmteach.errors import CorpusError
@@ -43,8 +49,9 @@ def _write_split(
     fields = [(name, pa.string()) for name in ("id", "title", "text")]
     schema = pa.schema([*fields, ("labels", pa.list_(pa.int32()))])
     digest, id_hashes, n = hashlib.sha256(), array("q"), 0
+    records = CountedRecords(stream())
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in _batches(check_documents(stream(), split, options, known)):
+        for batch in _batches(check_documents(records, split, options, known)):
             for document in batch:
                 digest.update(document_digest(document))
                 id_hashes.append(hash(document.id))
@@ -52,7 +59,7 @@ def _write_split(
             columns = [pa.array([getattr(d, f.name) for d in batch], f.type) for f in schema]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     _check_unique_ids(Documents.open(path, ""), np.frombuffer(id_hashes, np.int64), split, stream)
-    return {"n": n, "size": path.stat().st_size, "fingerprint": digest.hexdigest()}
+    return {"n": n, "n_read": records.n, "size": path.stat().st_size, "fingerprint": digest.hexdigest()}
 
 
 def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:

@@ -37,7 +37,7 @@ def open_source(path: Path, options: ReadOptions) -> Source:
     return source if not labels else Source(source.files, source.splits, partial(read_labels, labels[0]))
 
 
-def open_hub(name: str, options: ReadOptions) -> Source:
+def open_hub(name: str) -> Source:
     """Read a data set of the hub by its name, as `owner/name`.
 
     Raises:

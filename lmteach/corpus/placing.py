@@ -1,0 +1,139 @@
+"""Putting a known set's files where recipes find them: out of an archive or folder, checked, whole or not."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from lmteach.corpus.catalog import KnownSet, Layout, file_names
+from lmteach.corpus.checked import CountedRecords, check_documents, check_labels
+from lmteach.corpus.formats.registry import open_corpus
+from lmteach.corpus.records import ReadOptions
+from lmteach.errors import CorpusError
+
+_Members = Mapping[PurePosixPath, Callable[[], IO[bytes]]]
+_SHOWN = 12
+
+
+def place(known: KnownSet, origin: Path, folder: Path) -> dict[str, int]:
+    """Take a set's files out of an archive or folder, check them, and put them into `folder`.
+
+    Args:
+        known: the set.
+        origin: a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz archive, or a folder; files may lie at any depth.
+        folder: where they are to lie; it comes into being complete or not at all.
+
+    Returns:
+        The documents of each split, and under `labels` the labels.
+
+    Raises:
+        CorpusError: files are missing or malformed, counts are wrong, `folder` holds files already.
+    """
+    if file_names(folder):
+        raise CorpusError(
+            "There are files here already.",
+            where=str(folder),
+            mend="Remove the folder, or name another by --to.",
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        fresh = Path(scratch, folder.name)
+        fresh.mkdir()
+        counts = count(known, fresh, _extract(known, origin, fresh), where=str(origin))
+        if folder.is_dir():
+            folder.rmdir()
+        fresh.rename(folder)
+    return counts
+
+
+def count(known: KnownSet, folder: Path, layout: Layout, where: str) -> dict[str, int]:
+    """Read a set through, check every document, and return its counts; `where` is named if they are wrong.
+
+    Raises:
+        CorpusError: a document or label breaks a rule, or a count is wrong.
+    """
+    options = ReadOptions(empty="drop")
+    source = open_corpus(folder, layout.format, options)
+    labels = check_labels(source, options)
+    counts = {}
+    for split, stream in source.splits.items():
+        records = CountedRecords(stream())
+        for _ in check_documents(records, split, options, labels):
+            pass
+        counts[split] = records.n
+    known.check_counts(counts, len(labels.labels), where)
+    return {**counts, "labels": len(labels.labels)}
+
+
+def _extract(known: KnownSet, origin: Path, folder: Path) -> Layout:
+    """Copy the files of the first layout that is complete somewhere in `origin`."""
+    try:
+        with _opened(origin) as members:
+            layout, home = _find(known, origin, members)
+            names = layout.taken([path.name for path in members if path.parent == home])
+            for path, opened in members.items():
+                if path.parent == home and path.name in names:
+                    with opened() as source, (folder / path.name).open("wb") as sink:
+                        shutil.copyfileobj(source, sink, 1 << 20)
+    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise CorpusError(
+            f"The archive cannot be read: {error}.", where=str(origin), mend="Fetch it again."
+        ) from error
+    return layout
+
+
+def _find(known: KnownSet, origin: Path, members: _Members) -> tuple[Layout, PurePosixPath]:
+    by_folder: dict[PurePosixPath, list[str]] = {}
+    for path in members:
+        by_folder.setdefault(path.parent, []).append(path.name)
+    for layout in known.layouts:
+        homes = [home for home, names in by_folder.items() if not layout.missing(names)]
+        if homes:
+            return layout, min(homes, key=lambda home: (home.name.lower() != known.name, home))
+    files = sorted(path.name for path in members)
+    shown = ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
+    wanted = "; or ".join(", ".join(layout.missing([])) for layout in known.layouts)
+    raise CorpusError(
+        f"{known.name} is not in there. It holds {shown or 'nothing'}; wanted, in one folder: {wanted}.",
+        where=str(origin),
+        mend=f"It comes from {known.origin}.",
+    )
+
+
+@contextmanager
+def _opened(origin: Path) -> Iterator[_Members]:
+    """Open an archive or folder as its files' paths, each with what opens it."""
+    if origin.is_dir():
+        files = sorted(path for path in origin.rglob("*") if path.is_file())
+        yield {PurePosixPath(p.relative_to(origin).as_posix()): partial(_open_file, p) for p in files}
+    elif not origin.exists():
+        raise CorpusError("There is no such file or folder.", where=str(origin))
+    elif zipfile.is_zipfile(origin):
+        with zipfile.ZipFile(origin) as zipped:
+            entries = [entry for entry in zipped.infolist() if not entry.is_dir()]
+            yield {PurePosixPath(entry.filename): partial(zipped.open, entry) for entry in entries}
+    elif tarfile.is_tarfile(origin):
+        with tarfile.open(origin) as tarred:
+            members = [member for member in tarred.getmembers() if member.isfile()]
+            yield {PurePosixPath(m.name): partial(_open_member, tarred, m) for m in members}
+    else:
+        raise CorpusError("This is neither a folder nor a .zip or .tar archive.", where=str(origin))
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _open_member(tarred: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    return cast(IO[bytes], tarred.extractfile(member))
