@@ -105,3 +105,6 @@ class PairTeacher(Protocol):
         A document's pair depends on the document and `seed` alone, not on the others; another `seed` (that
         of another epoch) may give another pair.
         """
+
+    def close(self) -> None:
+        """Free what it holds."""

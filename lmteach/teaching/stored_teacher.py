@@ -95,6 +95,21 @@ class StoredTeacher:
         self._count_unread(verdicts)
         return verdicts
 
+    def peek(self, batch: Sequence[Judgement]) -> list[Verdict | None]:
+        """Return the verdicts that the store answers whole, None for the others; asks and counts nothing."""
+        if look := getattr(self.teacher, "peek", None):
+            return list(look(batch))
+        if self.store is None or self.scope == "none":
+            return [None] * len(batch)
+        keys = [self._keys(judgement) for judgement in batch]
+        known = self.store.get_many(key for row in keys for key in row)
+        return [
+            _assemble([known[key] for key in row], NO_USAGE, self.scope)
+            if all(key in known for key in row)
+            else None
+            for row in keys
+        ]
+
     def n_missing(self, batch: Sequence[Judgement]) -> list[int]:
         """Return how many pairs of each judgement `judge` would have to make; makes none of them."""
         if count := getattr(self.teacher, "n_missing", None):

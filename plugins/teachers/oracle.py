@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmteach.corpus.corpus import Corpus, Documents, Gold
 from lmteach.errors import TeacherError
+from lmteach.teaching.chance import chance
 from lmteach.teaching.protocol import TeacherResources
 from lmteach.types import Judgement, Scope, Verdict
 
@@ -128,9 +128,3 @@ class _GoldById:
                     assert view is not None
                     self._index.setdefault(document_id, []).append((view, i))
         return self._index
-
-
-def chance(seed: int, *parts: str) -> float:
-    """Return a number in [0, 1) that looks random and is a function of its arguments alone."""
-    text = "\x1f".join([str(seed), *parts]).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2.0**64
