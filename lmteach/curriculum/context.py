@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lmteach import registry
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
-from lmteach.teaching.cost import Counters
+from lmteach.teaching.cost import Budget, Counters
 from lmteach.teaching.protocol import Teacher, TeacherResources
 from lmteach.teaching.stored_teacher import StoredTeacher
 from lmteach.tracking.console import Console
@@ -35,6 +35,7 @@ class RunContext:
     console: Console
     store: Store | None = None
     counters: Counters = field(default_factory=Counters)
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def device(self) -> str:

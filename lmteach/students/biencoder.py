@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -16,8 +16,7 @@ from lmteach.students.optim import adamw_linear
 from lmteach.students.protocol import Encoder
 
 
-@dataclass(frozen=True)
-class TripletBatch:
+class TripletBatch(NamedTuple):
     """B documents, a label drawn for each, and each document's whole yes set padded with -1.
 
     `labels` holds each distinct label once; `drawn_B` says which row of it belongs to which document.
@@ -77,7 +76,7 @@ class BiEncoderModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return adamw_linear(
-            self.encoder.parameters(),
+            [p for p in self.encoder.parameters() if p.requires_grad],
             lr=self.optimizer.lr,
             n_steps=int(self.trainer.estimated_stepping_batches),
             warmup_steps=self.optimizer.warmup_steps,

@@ -38,9 +38,9 @@ class PooledEncoder(nn.Module):
         changed = {} if dropout is None else _dropout_keys(folder, dropout)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModel.from_pretrained(folder, dtype=torch.float32, **changed)
-        # The pooler head is unused: left in, its missing gradient would stop DDP.
+        # BERT's pooler is unused, yet part of the saved model; trainable, its missing gradient would stop DDP.
         if getattr(self.model, "pooler", None) is not None:
-            self.model.pooler = None
+            self.model.pooler.requires_grad_(False)
         self.positions = _positions(self.model.config)
 
     @property

@@ -1,0 +1,32 @@
+"""Teach a student by a recipe.
+
+examples:
+  lmteach fit --recipe lmtx_quickstart.yaml
+  lmteach fit --recipe lmtx_quickstart.yaml corpus.n_train=500 training.lr=1e-5
+  lmteach fit --recipe lmtx_debtags.yaml --resume
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    from lmteach.cli.show import add_recipe_arguments
+
+    add_recipe_arguments(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the final table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the recipe and run its cycles."""
+    from lmteach.recipe.load import load_recipe
+
+    recipe = load_recipe(args.recipe, args.overrides).recipe
+    from lmteach.curriculum.cycles import fit
+    from lmteach.tracking.console import Console
+
+    fit(recipe, Console(quiet=args.quiet), resume=args.resume)
+    return 0

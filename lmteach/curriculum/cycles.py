@@ -1,0 +1,213 @@
+"""A run's life: cycles of labelling and training, then one look at held-out gold. The one file that knows it whole.
+
+A cycle's state is files on disk, each written whole or not at all: to resume is to skip what is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmteach import registry
+from lmteach.corpus.load import load_corpus
+from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.finish import finish_run
+from lmteach.curriculum.labelling import (
+    JudgedShortlist,
+    judge_or_load,
+    make_or_load_shortlist,
+    make_pseudo_labels,
+)
+from lmteach.curriculum.protocol import Curriculum, CycleResult, CycleState
+from lmteach.curriculum.training import train_student
+from lmteach.errors import RunError
+from lmteach.recipe.check import check_label_count, check_recipe
+from lmteach.recipe.load import flatten, load_recipe, to_yaml
+from lmteach.recipe.schema import Recipe
+from lmteach.teaching.annotations import Annotations
+from lmteach.teaching.cost import Budget, Spent
+from lmteach.teaching.store import Store
+from lmteach.tracking.console import Console
+from lmteach.tracking.manifest import describe_run
+from lmteach.tracking.run_folder import RunFolder, read_json, write_json, write_whole
+
+
+def fit(recipe: Recipe, console: Console, *, resume: bool = False) -> dict[str, Any]:
+    """Teach a student by a recipe; return the final line of metrics.jsonl.
+
+    Args:
+        resume: go on in an existing run folder; without it one that exists is an error.
+
+    Raises:
+        RecipeError: the recipe contradicts itself or does not fit the corpus.
+        RunError: the run folder is in use, exists, or holds another recipe.
+        TeacherError, StoreError, CorpusError: see there; what was judged is in the store.
+    """
+    check_recipe(recipe)
+    folder = RunFolder(Path(recipe.run.folder or f"runs/{recipe.name}"))
+    folder.lock()
+    try:
+        _claim(folder, recipe, resume)
+        finished = [event for event in folder.events() if event.get("event") == "final"]
+        if finished:
+            console.say(f"{folder.path} is finished already; nothing was done again.")
+            return finished[-1]
+        return _run(recipe, folder, console)
+    finally:
+        folder.unlock()
+
+
+def open_context(recipe: Recipe, console: Console, *, store: Store | None = None) -> RunContext:
+    """Load a recipe's corpus and check that it fits; nothing else is built yet."""
+    corpus = load_corpus(recipe.corpus, recipe.seed, Path.cwd())
+    check_label_count(recipe, len(corpus.labels))
+    sizes = [f"{len(corpus.train):,} train", f"{len(corpus.dev or ()):,} dev", f"{len(corpus.test or ()):,} test"]
+    console.say(f"corpus {corpus.name}: {', '.join(sizes)}, {len(corpus.labels):,} labels")
+    return RunContext(recipe, corpus, console, store, budget=Budget(**dataclasses.asdict(recipe.budget)))
+
+
+def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
+    """Make the folder this recipe's, or make sure that it is."""
+    if not folder.recipe.is_file():
+        write_whole(folder.recipe, lambda path: path.write_text(to_yaml(recipe), encoding="utf-8") and None)
+        return
+    if not resume:
+        raise RunError(
+            "There is a run here already.",
+            where=str(folder.path),
+            mend="Add --resume to go on with it, or give this one its own folder: run.folder=runs/OTHER.",
+        )
+    before = flatten(dataclasses.asdict(load_recipe(str(folder.recipe)).recipe))
+    now = flatten(dataclasses.asdict(recipe))
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if changed:
+        listed = "; ".join(f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in changed)
+        raise RunError(
+            f"The recipe is not the one this run began with: {listed}.",
+            where=str(folder.path),
+            mend="Give the changed recipe its own folder: run.folder=runs/OTHER.",
+        )
+
+
+def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
+    started = time.monotonic()
+    store = Store.open(recipe.run.store, run=recipe.name)
+    try:
+        context = open_context(recipe, console, store=store)
+        context.budget.spent = _spent_before(folder)
+        if not folder.manifest.is_file():
+            fingerprints = {"corpus": context.corpus.fingerprint, "teacher": recipe.teacher}
+            write_json(folder.manifest, describe_run(seed=recipe.seed, fingerprints=fingerprints))
+        curriculum: Curriculum = registry.build("curriculum", recipe.curriculum)
+        history: list[CycleResult] = []
+        while not history or (len(history) < curriculum.max_cycles and curriculum.keep_going(history)):
+            history.append(_run_cycle(context, curriculum, folder, len(history)))
+        best = max(range(len(history)), key=lambda i: history[i].dev_p1)
+        student = folder.cycle(best) / "student"
+        write_whole(folder.student, lambda path: shutil.copytree(student, path) and None)
+        console.say(f"best: cycle {best}, dev P@1 by the teacher {history[best].dev_p1:.3f}")
+        return finish_run(context, folder, len(history), best, time.monotonic() - started)
+    finally:
+        store.close()
+
+
+def _run_cycle(context: RunContext, curriculum: Curriculum, run: RunFolder, number: int) -> CycleResult:
+    """Do what of a cycle is not done yet; return what it measured."""
+    folder = run.cycle(number)
+    done = folder / "cycle.json"
+    if done.is_file():
+        found = read_json(done)
+        return CycleResult(number, found["dev_p1"], found["positives"])
+    console, recipe = context.console, context.recipe
+    console.say(f"cycle {number}")
+    started, before = time.monotonic(), context.counters.copy()
+    last = run.cycle(number - 1) / "student" if number else None
+    trained: dict[str, float] = {}
+    if not (folder / "student").is_dir():
+        state = CycleState(number, len(context.corpus.train), recipe.seed)
+        positions = curriculum.select(state)
+        student = context.new_encoder(last if recipe.student.start == "previous" else None)
+        trained = train_student(
+            student,
+            lambda: make_pseudo_labels(context, context.new_encoder(last), positions, folder),
+            recipe,
+            console,
+            seed=recipe.seed + number,
+        )
+        student.to("cpu")  # type: ignore[attr-defined]
+        write_whole(folder / "student", student.save)
+    else:
+        student = context.new_encoder(folder / "student")
+    annotations = Annotations.load(folder / "annotations.npz")
+    dev_p1 = _judge_dev(context, student, annotations, folder)
+    spent = context.counters - before
+    _add_spent(run, context)
+    event = {
+        "event": "cycle",
+        "cycle": number,
+        "dev_p1": dev_p1,
+        "documents": annotations.counts.n_documents,
+        "trained_on": len(annotations.with_positives),
+        "positives": annotations.counts.n_positives,
+        "yes_rate": annotations.counts.yes_rate,
+        "unread": annotations.counts.n_unread,
+        "answers": annotations.counts.n_answers,
+        "judgements": spent.made,
+        "from_store": spent.from_store,
+        "prompt_tokens": spent.usage.prompt_tokens,
+        "teacher_seconds": spent.usage.seconds,
+        "usd": spent.usage.usd,
+        "seconds": time.monotonic() - started,
+        **trained,
+    }
+    run.log(event)
+    write_json(done, event)
+    console.say(
+        f"cycle {number}: {annotations.counts.n_positives:,} positives on {event['trained_on']:,} documents "
+        f"(yes {annotations.counts.yes_rate:.1%}), dev P@1 by the teacher {dev_p1:.3f}, {event['seconds']:.0f} s"
+    )
+    return CycleResult(number, dev_p1, annotations.counts.n_positives)
+
+
+def _judge_dev(context: RunContext, student: Any, annotations: Annotations, folder: Path) -> float:
+    """Return the share of dev documents whose top label by `student` the teacher affirms (LMTX, section 3).
+
+    Affirmed means by the same rule that made the pseudo-labels: a score above its cutoff, or, for the rule
+    `top`, the best score of those judged.
+    """
+    documents = context.corpus.dev
+    assert documents is not None
+    positions = np.arange(len(documents), dtype=np.int64)
+    shortlist = make_or_load_shortlist(
+        context, student, documents, positions, folder / "dev_shortlist.npz"
+    )
+    judged = judge_or_load(
+        context, documents, shortlist, context.recipe.dev.n_judged, folder / "dev_verdicts.npz"
+    )
+    return affirmed_share(judged, context.recipe.annotation.rule, annotations.counts.cutoff)
+
+
+def affirmed_share(judged: JudgedShortlist, rule: str, cutoff: float) -> float:
+    """Return the share of documents whose first candidate is affirmed; unread or unjudged ones are not."""
+    if not len(judged.scores_nk):
+        return 0.0
+    scores_nk = np.where(judged.judged_nk, np.nan_to_num(judged.scores_nk, nan=-np.inf), -np.inf)
+    if rule == "top":
+        affirmed = np.isfinite(scores_nk[:, 0]) & (scores_nk[:, 0] >= scores_nk.max(axis=1))
+    else:
+        affirmed = scores_nk[:, 0] > cutoff
+    return float(affirmed.mean())
+
+
+def _spent_before(folder: RunFolder) -> Spent:
+    path = folder.path / "spent.json"
+    return Spent(**read_json(path)) if path.is_file() else Spent()
+
+
+def _add_spent(folder: RunFolder, context: RunContext) -> None:
+    write_json(folder.path / "spent.json", context.budget.spent.as_dict())

@@ -1,0 +1,89 @@
+"""Held-out gold against a student's ranking, and the teacher's own labels against gold. Read after training only.
+
+Shape legend: n documents, k labels of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.labelling import JudgedShortlist, build_index, encode
+from lmteach.metrics.intervals import Interval, PairedDifference, bootstrap_intervals, paired_bootstrap
+from lmteach.metrics.ranking import RankingScores, find_hits, score_ranking
+
+if TYPE_CHECKING:
+    from lmteach.corpus.corpus import Documents, Gold
+    from lmteach.students.protocol import Encoder
+
+
+def rank_labels(
+    context: RunContext, encoder: Encoder, documents: Documents, k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return each document's k nearest labels by `encoder`, best first, with their cosines."""
+    searcher = build_index(context, encoder)
+    texts = documents.texts(np.arange(len(documents)))
+    return searcher.search(encode(context, encoder, texts, "search", "encode test documents"), k)
+
+
+def evaluate_student(context: RunContext, encoder: Encoder, documents: Documents) -> RankingScores:
+    """Score a student's ranking of all labels on documents whose gold may be read.
+
+    Raises:
+        RunError: the documents' gold is under seal.
+    """
+    ks = context.recipe.evaluation.ks
+    label_ids_nk, _ = rank_labels(context, encoder, documents, max(ks))
+    return score_ranking(label_ids_nk, documents.gold, ks, n_labels=len(context.corpus.labels))
+
+
+def intervals(context: RunContext, scores: RankingScores) -> dict[str, Interval]:
+    """Return the 95% bootstrap interval of each metric over documents."""
+    settings = context.recipe.evaluation
+    return bootstrap_intervals(scores.values, resamples=settings.resamples, seed=context.recipe.seed)
+
+
+def compare(context: RunContext, before: RankingScores, after: RankingScores) -> dict[str, PairedDifference]:
+    """Return the paired bootstrap of `after` against `before` on the same documents."""
+    settings = context.recipe.evaluation
+    return paired_bootstrap(
+        before.values, after.values, resamples=settings.resamples, seed=context.recipe.seed
+    )
+
+
+@dataclass(frozen=True)
+class TeacherScores:
+    """A teacher's verdicts on training documents, against their gold.
+
+    Attributes:
+        p1: share of documents whose best-scored candidate is gold.
+        student_p1: the same of the student's first candidate: what the teacher had to beat.
+        found: share of gold labels that were among the candidates: the ceiling.
+        n_documents: documents with gold and a verdict.
+    """
+
+    p1: float
+    student_p1: float
+    found: float
+    n_documents: int
+
+
+def score_teacher(judged: JudgedShortlist, gold: Gold) -> TeacherScores | None:
+    """Score verdicts against the gold of the same n documents; None where none has both."""
+    read_nk = judged.judged_nk & ~np.isnan(judged.scores_nk)
+    n_gold = np.diff(gold.indptr)
+    rows = np.flatnonzero(read_nk.any(axis=1) & (n_gold > 0))
+    if not len(rows):
+        return None
+    hits_nk = find_hits(judged.label_ids_nk, gold)[rows]
+    best = np.where(read_nk[rows], judged.scores_nk[rows], -np.inf).argmax(axis=1)
+    return TeacherScores(
+        p1=float(hits_nk[np.arange(len(rows)), best].mean()),
+        student_p1=float(hits_nk[:, 0].mean()),
+        found=float(hits_nk.sum() / n_gold[rows].sum()),
+        n_documents=len(rows),
+    )

@@ -1,0 +1,226 @@
+"""One cycle's pseudo-labels: encode, search, shortlist, judge, choose. Every step leaves a file and is done once.
+
+    shortlist.npz    the labels nearest to each document, by the last cycle's student
+    verdicts.npz     the teacher's score of each judged one
+    annotations.npz  the positives chosen from them
+
+Shape legend: n documents, k candidates of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.datamodule import PseudoLabels
+from lmteach.errors import RunError, TeacherError
+from lmteach.search.shortlist import Shortlist, make_shortlist
+from lmteach.students.encode import encode_texts
+from lmteach.teaching.annotations import AnnotationRule, Annotations, choose_positives
+from lmteach.teaching.annotator import annotate
+from lmteach.teaching.protocol import Teacher
+from lmteach.tracking.run_folder import write_whole
+from lmteach.types import Judgement
+
+if TYPE_CHECKING:
+    from lmteach.corpus.corpus import Documents
+    from lmteach.search.protocol import Searcher
+    from lmteach.students.protocol import Encoder, Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgedShortlist:
+    """What the teacher said about a shortlist's first k labels; see `annotator.AnnotatedBatch`."""
+
+    label_ids_nk: npt.NDArray[np.int32]
+    scores_nk: npt.NDArray[np.float32]
+    judged_nk: npt.NDArray[np.bool_]
+    stopped_by: str = ""
+
+    def save(self, path: Path) -> None:
+        """Write an npz file whole or not at all."""
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.savez(file, **dataclasses.asdict(self))
+
+        write_whole(path, write)
+
+    @classmethod
+    def load(cls, path: Path) -> JudgedShortlist:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            return cls(file["label_ids_nk"], file["scores_nk"], file["judged_nk"], str(file["stopped_by"]))
+
+
+class Judgements(Sequence[Judgement]):
+    """A shortlist's first k labels as judgements, built one by one, so that their texts are not all in memory."""
+
+    def __init__(self, documents: Documents, shortlist: Shortlist, label_texts: Sequence[str], k: int) -> None:
+        self.documents, self.shortlist, self.label_texts, self.k = documents, shortlist, label_texts, k
+
+    def __len__(self) -> int:
+        return len(self.shortlist)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        document = self.documents[int(self.shortlist.positions_q[row])]
+        label_ids, scores = self.shortlist.of(row, self.k)
+        return Judgement(
+            document=document.text,
+            candidates=tuple(self.label_texts[i] for i in label_ids.tolist()),
+            document_id=document.id,
+            title=document.title,
+            label_ids=tuple(label_ids.tolist()),
+            student_scores=tuple(scores.tolist()),
+        )
+
+
+def make_pseudo_labels(
+    context: RunContext, encoder: Encoder, positions: npt.NDArray[np.int64], folder: Path
+) -> PseudoLabels:
+    """Label the training documents at `positions`; what `folder` already holds is not made again.
+
+    Args:
+        encoder: the student that makes the shortlist.
+        folder: the cycle's.
+
+    Raises:
+        RunError: no document got a positive.
+    """
+    documents, labels = context.corpus.train, context.corpus.labels
+    shortlist = make_or_load_shortlist(context, encoder, documents, positions, folder / "shortlist.npz")
+    judged = judge_or_load(context, documents, shortlist, context.recipe.search.n_judged, folder / "verdicts.npz")
+    rule = AnnotationRule(**dataclasses.asdict(context.recipe.annotation))
+    annotations = choose_positives(
+        judged.scores_nk, judged.label_ids_nk.astype(np.int64), judged.judged_nk, rule
+    )
+    annotations.save(folder / "annotations.npz")
+    return pseudo_labels(documents, positions, annotations, labels.texts)
+
+
+def pseudo_labels(
+    documents: Documents,
+    positions: npt.NDArray[np.int64],
+    annotations: Annotations,
+    label_texts: Sequence[str],
+) -> PseudoLabels:
+    """Return the annotated documents that have a positive.
+
+    Raises:
+        RunError: none has.
+    """
+    rows = annotations.with_positives
+    if not len(rows):
+        counts = annotations.counts
+        raise RunError(
+            f"The teacher affirmed none of {counts.n_answers} candidates ({counts.n_unread} unread), so there "
+            "is nothing to train on.",
+            mend="Look at its verdicts with `lmteach audit`; another prompt, or annotation.rule=quantile, may help.",
+        )
+    return PseudoLabels(
+        texts=documents.texts(positions[rows]),
+        yes=[annotations.of(int(row)) for row in rows],
+        label_texts=label_texts,
+    )
+
+
+def make_or_load_shortlist(
+    context: RunContext,
+    encoder: Encoder,
+    documents: Documents,
+    positions: npt.NDArray[np.int64],
+    path: Path,
+) -> Shortlist:
+    """Return the documents' nearest labels by `encoder`, from `path` where they are already."""
+    if path.is_file():
+        return Shortlist.load(path)
+    searcher = build_index(context, encoder)
+    vectors = encode(context, encoder, documents.texts(positions), "search", "encode documents")
+    sizes = context.recipe.search
+    shortlist = make_shortlist(
+        positions, vectors, searcher, n_retrieved=sizes.n_retrieved, n_kept=sizes.n_kept
+    )
+    shortlist.save(path)
+    return shortlist
+
+
+def build_index(context: RunContext, encoder: Encoder) -> Searcher:
+    """Encode the label set and build the recipe's searcher over it."""
+    searcher = context.new_searcher()
+    searcher.build(encode(context, encoder, context.corpus.labels.texts, "label", "encode labels"))
+    return searcher
+
+
+def encode(
+    context: RunContext, encoder: Encoder, texts: Sequence[str], kind: Kind, name: str
+) -> npt.NDArray[np.float32]:
+    """Encode texts with the recipe's settings, with progress."""
+    with context.console.stage(name, len(texts), unit="texts") as stage:
+        return encode_texts(
+            encoder,
+            texts,
+            kind,
+            device=context.device,
+            precision=context.search_precision(),
+            batch_tokens=context.recipe.search.batch_tokens,
+            progress=lambda n: stage.advance(n),
+        )
+
+
+def judge_or_load(
+    context: RunContext, documents: Documents, shortlist: Shortlist, k: int, path: Path
+) -> JudgedShortlist:
+    """Return the teacher's verdicts on each shortlist's first k labels, from `path` where they are already."""
+    if path.is_file():
+        return JudgedShortlist.load(path)
+    with context.teacher() as teacher:
+        judged = judge(context, teacher, documents, shortlist, k)
+    judged.save(path)
+    return judged
+
+
+def judge(
+    context: RunContext, teacher: Teacher, documents: Documents, shortlist: Shortlist, k: int
+) -> JudgedShortlist:
+    """Have the teacher judge each shortlist's first k labels, within the run's budget, with progress.
+
+    Raises:
+        TeacherError: the teacher cannot answer; what it answered before is in the store.
+    """
+    judgements = Judgements(documents, shortlist, context.corpus.labels.texts, k)
+    with context.console.stage("judge", len(judgements), unit="docs") as stage:
+        done = 0
+
+        def progress(n_done: int, n_total: int, counts: Any) -> None:
+            nonlocal done
+            made, seconds = counts["made"], max(counts["seconds"], 1e-9)
+            stage.advance(
+                n_done - done,
+                judged=int(made),
+                from_store=int(counts["from_store"]),
+                a_second=f"{made / seconds:.0f}",
+                unread=int(counts["unread"]),
+            )
+            done = n_done
+
+        said = annotate(teacher, judgements, budget=context.budget, progress=progress)
+    if said.stopped_by:
+        context.console.say(f"judge: stopped at {said.stopped_by}; training goes on with what was judged")
+    ids_nk = shortlist.label_ids_qk[:, :k]
+    missing = ids_nk.shape[1] - said.scores_nk.shape[1]
+    if missing < 0:
+        raise TeacherError(f"The teacher scored {said.scores_nk.shape[1]} candidates where {k} were asked.")
+    return JudgedShortlist(
+        ids_nk,
+        np.pad(said.scores_nk, ((0, 0), (0, missing)), constant_values=np.nan),
+        np.pad(said.judged_nk, ((0, 0), (0, missing))),
+        said.stopped_by or "",
+    )
