@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from lmteach.errors import TeacherError
 from lmteach.teaching.cost import Counters, Meter, total_usage
@@ -42,7 +42,9 @@ class StoredTeacher:
         meter: measures what the teacher uses where it does not say so itself; by default only time.
     """
 
-    Config: ClassVar[type[Any]] = object
+    @dataclass
+    class Config:
+        """A stored teacher has no keys of its own."""
 
     def __init__(
         self,

@@ -20,8 +20,8 @@ class EnsembleTeacher:
 
     With s_mj member m's score of candidate j, over the candidates it could read: z_mj = (s_mj - mean_m) /
     sd_m, 0 where all are alike or where it could not read; score_j = sum_m w_m z_mj. None where no member
-    could read. Standardised scores compare the candidates of one document: they need several, and their zero is the
-    shortlist's mean, so choose positives by `quantile` or `top` rather than at 0.
+    could read. Standardised scores compare the candidates of one document: they need several, and their zero
+    is the shortlist's mean, so choose positives by `quantile` or `top` rather than at 0.
     """
 
     @dataclass

@@ -34,8 +34,8 @@ class ReplayTeacher:
     """Looks each answer up.
 
     The file is either what `lmteach store export` writes, found by content; or a table (.csv, .tsv, .jsonl,
-    each also .gz) with the columns `document_id` or `document` (the text), `candidate`, and `answer` (yes, no,
-    or empty for unread) or `score` (log-odds). A plain yes counts as log-odds 5, a no as -5.
+    each also .gz) with the columns `document_id` or `document` (the text), `candidate`, and `answer` (yes,
+    no, or empty for unread) or `score` (log-odds). A plain yes counts as log-odds 5, a no as -5.
     """
 
     @dataclass
@@ -103,9 +103,10 @@ class ReplayTeacher:
         if self.config.missing == "error":
             for candidate, (known, _) in zip(judgement.candidates, found, strict=True):
                 if not known:
+                    document = judgement.document_id or repr(judgement.document[:40])
                     raise TeacherError(
                         f"It has no answer for the candidate '{candidate}'.",
-                        where=f"{self.path}, document {judgement.document_id or repr(judgement.document[:40])}",
+                        where=f"{self.path}, document {document}",
                         mend="Add the line, or set teacher.missing=unread.",
                     )
         return Verdict(tuple(score for _, score in found))
