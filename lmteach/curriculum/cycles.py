@@ -19,6 +19,7 @@ from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.finish import finish_run
 from lmteach.curriculum.labelling import (
     JudgedShortlist,
+    encode,
     judge_or_load,
     make_or_load_shortlist,
     make_pseudo_labels,
@@ -29,6 +30,7 @@ from lmteach.errors import RunError
 from lmteach.recipe.check import check_label_count, check_recipe
 from lmteach.recipe.load import flatten, load_recipe, to_yaml
 from lmteach.recipe.schema import Recipe
+from lmteach.students.tagger import save_labels
 from lmteach.teaching.annotations import Annotations
 from lmteach.teaching.cost import Budget, Spent
 from lmteach.teaching.store import Store
@@ -109,11 +111,25 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
             history.append(_run_cycle(context, curriculum, folder, len(history)))
         best = max(range(len(history)), key=lambda i: history[i].dev_p1)
         student = folder.cycle(best) / "student"
-        write_whole(folder.student, lambda path: shutil.copytree(student, path) and None)
+        _keep_student(context, student, folder)
         console.say(f"best: cycle {best}, dev P@1 by the teacher {history[best].dev_p1:.3f}")
         return finish_run(context, folder, len(history), best, time.monotonic() - started)
     finally:
         store.close()
+
+
+def _keep_student(context: RunContext, student: Path, folder: RunFolder) -> None:
+    """Copy a cycle's student to `student/`, with the label set and label vectors it needs to serve alone."""
+    if folder.student.is_dir():
+        return
+    labels = context.corpus.labels
+    vectors = encode(context, context.new_encoder(student), labels.texts, "label", "encode labels")
+
+    def write(path: Path) -> None:
+        shutil.copytree(student, path)
+        save_labels(path, labels.names, labels.texts, vectors)
+
+    write_whole(folder.student, write)
 
 
 def _run_cycle(context: RunContext, curriculum: Curriculum, run: RunFolder, number: int) -> CycleResult:

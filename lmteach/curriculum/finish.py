@@ -1,19 +1,22 @@
-"""The end of a run: test gold is unsealed, untuned and trained students are measured, the table is printed."""
+"""The end of a run: test gold is unsealed, untuned and trained students are measured, the final line written."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.evaluate import compare, evaluate_student, intervals, score_teacher
 from lmteach.curriculum.labelling import JudgedShortlist
-from lmteach.metrics.intervals import Interval
+from lmteach.errors import RunError
 from lmteach.search.shortlist import Shortlist
-from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import RunFolder
+from lmteach.tracking.tables import print_final, print_students
+
+SUMMED = ("judgements", "from_store", "prompt_tokens", "teacher_seconds", "usd")
 
 
 def finish_run(
@@ -26,46 +29,69 @@ def finish_run(
         seconds: what the run took up to here, in this process.
     """
     started = time.monotonic()
-    cycles = [event for event in folder.events() if event.get("event") == "cycle"]
-    cycles = list({event["cycle"]: event for event in cycles}.values())
+    cycles = {event["cycle"]: event for event in folder.events() if event.get("event") == "cycle"}
+    events = [cycles[number] for number in range(n_cycles)]
     final: dict[str, Any] = {"event": "final", "best_cycle": best, "cycles": n_cycles}
-    test = context.corpus.test
-    if test is not None and test.has_gold:
-        test.unseal()
-        scores = {"untuned": evaluate_student(context, context.new_encoder(), test)}
-        for number in range(n_cycles):
-            encoder = context.new_encoder(folder.cycle(number) / "student")
-            scores[f"cycle {number}"] = evaluate_student(context, encoder, test)
-        scores["student"] = scores[f"cycle {best}"]
-        bounds = {name: intervals(context, score) for name, score in scores.items()}
-        gain = compare(context, scores["untuned"], scores["student"])
-        final |= {
-            "untuned": scores["untuned"].means(),
-            "student": scores["student"].means(),
-            "by_cycle": [scores[f"cycle {number}"].means() for number in range(n_cycles)],
-            "intervals": {
-                name: {metric: [i.low, i.high] for metric, i in by_metric.items()}
-                for name, by_metric in bounds.items()
-            },
-            "gain": {metric: dataclasses.asdict(difference) for metric, difference in gain.items()},
-            "test_documents": scores["untuned"].n_documents,
-        }
-    final["teacher"] = _teacher_summary(context, folder, cycles)
-    for name in ("judgements", "from_store", "prompt_tokens", "teacher_seconds", "usd"):
-        final[name] = sum(event[name] for event in cycles)
-    final["seconds"] = max(seconds, sum(event["seconds"] for event in cycles)) + time.monotonic() - started
+    if context.corpus.test is not None and context.corpus.test.has_gold:
+        students: dict[str, Path | None] = {"untuned": None}
+        students |= {f"cycle {number}": folder.cycle(number) / "student" for number in range(n_cycles)}
+        final |= measure(context, students, f"cycle {best}")
+    final["teacher"] = _teacher_summary(context, folder, events)
+    final |= {name: sum(event[name] for event in events) for name in SUMMED}
+    final["seconds"] = max(seconds, sum(event["seconds"] for event in events)) + time.monotonic() - started
     folder.log(final)
-    print_table(context.console, final, cycles)
+    print_final(context.console, final, [event["dev_p1"] for event in events])
     return final
 
 
+def evaluate_run(context: RunContext, folder: RunFolder) -> dict[str, Any]:
+    """Measure a finished run's student beside the untuned one; write a line `{"event": "evaluation", ...}`.
+
+    Raises:
+        RunError: the corpus has no test documents with gold.
+    """
+    test = context.corpus.test
+    if test is None or not test.has_gold:
+        raise RunError("The corpus has no test documents with gold.", where=context.corpus.name)
+    result = {"event": "evaluation"} | measure(context, {"untuned": None, "best": folder.student}, "best")
+    folder.log(result)
+    print_students(context.console, result, {})
+    return result
+
+
+def measure(context: RunContext, students: Mapping[str, Path | None], chosen: str) -> dict[str, Any]:
+    """Unseal test gold and score students on it; `None` is the untuned student, and must be called `untuned`.
+
+    Returns:
+        `untuned` and `student` (the chosen one): metrics by name; `by_name`; `intervals` by name and metric;
+        `gain` of the chosen over the untuned; `test_documents`.
+    """
+    test = context.corpus.test
+    assert test is not None
+    test.unseal()
+    scores = {name: evaluate_student(context, context.new_encoder(path), test) for name, path in students.items()}
+    gain = compare(context, scores["untuned"], scores[chosen])
+    return {
+        "untuned": scores["untuned"].means(),
+        "student": scores[chosen].means(),
+        "by_name": {name: score.means() for name, score in scores.items()},
+        "intervals": {
+            name: {metric: [bound.low, bound.high] for metric, bound in intervals(context, score).items()}
+            for name, score in scores.items()
+        },
+        "gain": {metric: dataclasses.asdict(difference) for metric, difference in gain.items()},
+        "chosen": chosen,
+        "test_documents": scores["untuned"].n_documents,
+    }
+
+
 def _teacher_summary(
-    context: RunContext, folder: RunFolder, cycles: list[dict[str, Any]]
+    context: RunContext, folder: RunFolder, events: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return yes-rate and unread share over all cycles, and the first cycle's verdicts against gold."""
-    answers = sum(event["answers"] for event in cycles)
-    unread = sum(event["unread"] for event in cycles)
-    positives = sum(event["positives"] for event in cycles)
+    """Return yes-rate and unread answers over all cycles, and the first cycle's verdicts against gold."""
+    answers, unread, positives = (
+        sum(event[name] for event in events) for name in ("answers", "unread", "positives")
+    )
     summary: dict[str, Any] = {
         "yes_rate": positives / (answers - unread) if answers > unread else None,
         "unread": unread,
@@ -85,53 +111,3 @@ def _teacher_summary(
                 "documents": scored.n_documents,
             }
     return summary
-
-
-SHOWN = ("p@1", "p@3", "p@5", "r@10", "ndcg@5")
-
-
-def print_table(console: Console, final: Mapping[str, Any], cycles: list[dict[str, Any]]) -> None:
-    """Print untuned student, each cycle and the best against held-out gold, then the teacher and the cost."""
-    if "untuned" in final:
-        shown = [metric for metric in SHOWN if metric in final["untuned"]]
-        rows = [_row("untuned", final["untuned"], final["intervals"]["untuned"], shown, "")]
-        for number, means in enumerate(final["by_cycle"]):
-            event = cycles[number]
-            rows.append(
-                _row(f"cycle {number}", means, final["intervals"][f"cycle {number}"], shown, f"{event['dev_p1']:.3f}")
-            )
-        rows.append(_row(f"best (cycle {final['best_cycle']})", final["student"], final["intervals"]["student"], shown, ""))
-        console.table(
-            f"{final['test_documents']:,} held-out documents, 95% bootstrap intervals",
-            ["student", *(metric.upper().replace("NDCG", "nDCG") for metric in shown), "dev P@1"],
-            rows,
-        )
-        gain = final["gain"].get("p@1")
-        if gain:
-            print(
-                f"P@1 gained over the untuned student: {gain['difference']:+.3f} "
-                f"[{gain['low']:+.3f}, {gain['high']:+.3f}], p = {gain['p_value']:.3f} (paired bootstrap)"
-            )
-    teacher = final["teacher"]
-    if "p@1" in teacher:
-        print(
-            f"teacher on {teacher['documents']:,} training documents: P@1 {teacher['p@1']:.3f} "
-            f"(the untuned student's first label: {teacher['student_p@1']:.3f}; "
-            f"{teacher['candidates_recall']:.1%} of gold was among the candidates)"
-        )
-    rate = "none" if teacher["yes_rate"] is None else f"{teacher['yes_rate']:.1%}"
-    print(
-        f"yes-rate {rate}, unread {teacher['unread']:,} of {teacher['answers']:,}; judgements made "
-        f"{final['judgements']:,}, from the store {final['from_store']:,}; {final['seconds']:.0f} s"
-    )
-
-
-def _row(
-    name: str, means: Mapping[str, float], bounds: Mapping[str, Any], shown: list[str], dev: str
-) -> list[str]:
-    cells = []
-    for metric in shown:
-        bound = bounds[metric]
-        low, high = (bound.low, bound.high) if isinstance(bound, Interval) else bound
-        cells.append(f"{means[metric]:.3f} [{low:.3f}, {high:.3f}]")
-    return [name, *cells, dev]

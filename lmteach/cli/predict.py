@@ -1,0 +1,87 @@
+"""Tag documents with a run's student: one line of JSON in, one line out, in order.
+
+INPUT is .jsonl, .jsonl.gz, .csv or .parquet with a `text` (and, if it likes, an `id`), or - for lines of JSON
+on standard input. Each output line holds the id, the labels best first, and their scores (cosines).
+
+examples:
+  lmteach predict runs/lmtx_quickstart docs.jsonl --output tags.jsonl --top-k 5
+  cat docs.jsonl | lmteach predict runs/lmtx_quickstart - > tags.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from lmteach.corpus.reading import InputRecord
+    from lmteach.students.tagger import Tagger
+
+CHUNK = 2048  # documents held at a time, so that memory does not grow with the input
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("input", metavar="INPUT", help="a file of documents, or - for standard input")
+    parser.add_argument("--output", default="-", metavar="OUT", help="a .jsonl file, or - for standard output")
+    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="labels a document (default 5)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Stream documents through the student."""
+    from lmteach.errors import LmteachError
+
+    if args.top_k < 1:
+        raise LmteachError(f"--top-k is {args.top_k}; it must be 1 or more.")
+    from lmteach.corpus.reading import read_documents
+    from lmteach.curriculum.open_run import open_student, read_run
+
+    _, recipe = read_run(args.run)
+    documents = read_documents(args.input, recipe.corpus.text)
+    tagger = open_student(args.run)
+    n = 0
+    with _opened(args.output) as out:
+        for chunk in _chunks(documents):
+            _write(tagger, chunk, args.top_k, out)
+            n += len(chunk)
+    print(f"predict: {n:,} documents", file=sys.stderr)
+    return 0
+
+
+def _chunks(documents: Iterator[InputRecord]) -> Iterator[list[InputRecord]]:
+    from itertools import islice
+
+    while chunk := list(islice(documents, CHUNK)):
+        yield chunk
+
+
+def _write(tagger: Tagger, chunk: list[InputRecord], top_k: int, out: TextIO) -> None:
+    import json
+
+    tags = tagger.predict([record.document.text for record in chunk], top_k)
+    for record, found in zip(chunk, tags, strict=True):
+        line = {
+            "id": record.fields.get("id", record.document.id),
+            "labels": found.labels,
+            "scores": found.scores,
+        }
+        out.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    out.flush()
+
+
+@contextmanager
+def _opened(output: str) -> Iterator[TextIO]:
+    """Open the output under a partial name that becomes its own when all is written."""
+    if output == "-":
+        yield sys.stdout
+        return
+    path = Path(output)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        yield file
+    partial.replace(path)
