@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
+from lmteach.corpus.compressed import ByteStream, open_binary
 from lmteach.corpus.records import Record
-from lmteach.errors import CorpusError, missing_package
-
-
-def open_binary(path: Path) -> IO[bytes]:
-    """Open a file for reading; `.gz` and `.zst` are decompressed on the way.
-
-    Raises:
-        CorpusError: it is not there or may not be read.
-        PluginError: a `.zst` file, and the package zstandard is not installed.
-    """
-    try:
-        if path.suffix == ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        if path.suffix == ".zst":
-            return _open_zst(path)
-        return path.open("rb")
-    except OSError as error:
-        raise CorpusError(f"The file cannot be opened: {error.strerror}.", where=str(path)) from error
-
-
-def _open_zst(path: Path) -> IO[bytes]:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise missing_package("zstandard", needed_by=str(path), command="pip install zstandard") from error
-    stream: IO[bytes] = zstandard.open(path, "rb")
-    return stream
+from lmteach.errors import CorpusError
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
@@ -52,7 +26,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
 
 
 def decode_lines(
-    stream: IO[bytes], file: str, encoding: str = "utf-8", *, keep_ends: bool = False
+    stream: ByteStream, file: str, encoding: str = "utf-8", *, keep_ends: bool = False
 ) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line) of an open binary stream; see `read_lines`."""
     n = 0
@@ -66,7 +40,7 @@ def decode_lines(
                 where=f"{file}:{n + 1}",
                 mend="Fetch or copy the file again.",
             ) from error
-        except (OSError, zlib.error, ValueError, _zstd_error()) as error:
+        except (OSError, zlib.error) as error:
             raise CorpusError(
                 f"The file cannot be read on: {error}.",
                 where=f"{file}:{n + 1}",
@@ -89,7 +63,7 @@ def decode_lines(
         yield n, line if keep_ends else line.removesuffix("\n").removesuffix("\r")
 
 
-def _raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
+def _raw_lines(stream: ByteStream) -> Iterator[bytes]:
     """Split a byte stream at line feeds; not all decompressors iterate over lines."""
     rest = b""
     while block := stream.read(1 << 20):
@@ -97,15 +71,6 @@ def _raw_lines(stream: IO[bytes]) -> Iterator[bytes]:
         yield from (line + b"\n" for line in whole)
     if rest:
         yield rest
-
-
-def _zstd_error() -> type[Exception]:
-    try:
-        import zstandard
-    except ImportError:
-        return OSError
-    error: type[Exception] = zstandard.ZstdError
-    return error
 
 
 def parse_json(line: str, file: str, n: int) -> dict[str, Any]:

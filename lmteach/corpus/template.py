@@ -15,8 +15,8 @@ class Template:
     """Fills named fields into a text. A field that one record lacks is empty; one that none has is an error.
 
     Args:
-        pattern: text with `{field}` places; `{{` and `}}` stand for braces, and a backslash with t or n for a
-            tab or line break, since neither a command line nor YAML's single quotes can hold those.
+        pattern: text with `{field}` places; `{{` and `}}` stand for braces, a backslash with t or n for a tab
+            or line break, which neither a command line nor YAML's single quotes can hold.
         key: the recipe key it came from, for errors.
 
     Raises:
@@ -42,14 +42,22 @@ class Template:
             raise CorpusError(f"'{pattern}' names no field, so every text would be the same.", where=key)
 
     def fill(self, fields: Mapping[str, Any], where: str) -> str:
-        """Return the text of one record; separators that an empty field leaves dangling are stripped.
+        """Return the text of one record: empty if all its fields are.
+
+        A separator (say `: `) is left out where the field before or after it is empty.
 
         Raises:
             CorpusError: a field's value is no text, number or list of these.
         """
         values = {name: as_text(fields.get(name), name, where) for name in self.fields}
-        text = "".join(literal + (values[name] if name is not None else "") for literal, name in self._parts)
-        return text if all(values.values()) else text.strip(_SEPARATORS)
+        if not any(map(str.strip, values.values())):
+            return ""
+        text = ""
+        for literal, name in self._parts:
+            value = "" if name is None else values[name]
+            separates = name is not None and not literal.strip(_SEPARATORS)
+            text += value if separates and not (text and value) else literal + value
+        return text
 
     def check_known(self, known: Iterable[str], where: str) -> None:
         """Raise CorpusError unless every field of the template is among `known`."""

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lmteach.corpus.compressed import open_binary
 from lmteach.corpus.formats.files import label_files, read_labels, split_files
-from lmteach.corpus.lines import decode_lines, open_binary
+from lmteach.corpus.lines import decode_lines
 from lmteach.corpus.records import LABEL_FIELDS, ReadOptions, Record, Source
 from lmteach.errors import CorpusError
 
