@@ -133,6 +133,6 @@ def _check_student(judgement: Judgement) -> None:
     if len(judgement.student_scores) != len(judgement.candidates):
         raise TeacherError(
             "The ensemble's student_weight wants the student's scores, which this judgement does not bring.",
-            where=f"document {judgement.document_id or judgement.document[:40]!r}",
+            where=f"document {judgement.document_id or repr(judgement.document[:40])}",
             mend="Set teacher.student_weight=0, or judge shortlists that a student has made.",
         )

@@ -125,7 +125,7 @@ class _Export:
         scores: dict[str, dict[bytes, float | None]] = {}
         for record in read_export(path):
             scores.setdefault(record.teacher, {})[record.key] = record.score
-        self.identity = _pick(list(scores), teacher, path)
+        self.identity = _pick(sorted(scores), teacher, path)
         self.scores = scores[self.identity]
 
     def find(self, judgement: Judgement) -> list[Found]:
