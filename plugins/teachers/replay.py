@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from lmteach.corpus.lines import open_binary, parse_json, read_lines
+from lmteach.corpus.formats.csv import read_rows
+from lmteach.corpus.lines import json_records, read_lines
+from lmteach.corpus.records import Record
 from lmteach.errors import TeacherError, nearest_name
 from lmteach.teaching.protocol import TeacherResources
 from lmteach.teaching.records import list_keys, pair_keys
@@ -92,11 +92,11 @@ class ReplayTeacher:
     def _answers(self) -> _Answers:
         name = self.path.name.removesuffix(".gz").removesuffix(".zst")
         if name.endswith((".csv", ".tsv")):
-            return _Table(_csv_rows(self.path, "\t" if name.endswith(".tsv") else ","))
+            return _Table(read_rows(self.path))
         _, first = next(read_lines(self.path), (1, ""))
         if '"lmteach_store"' in first:
             return _Export(self.path, self.config.teacher)
-        return _Table(_json_rows(self.path))
+        return _Table(json_records(self.path))
 
     def _answer(self, judgement: Judgement) -> Verdict:
         found = self._answers.find(judgement)
@@ -151,11 +151,11 @@ def _pick(identities: Sequence[str], wanted: str, path: Path) -> str:
 class _Table:
     """Answers by document id, or by text where a row names no id."""
 
-    def __init__(self, rows: Iterator[tuple[str, Mapping[str, Any]]]) -> None:
+    def __init__(self, rows: Iterator[Record]) -> None:
         self.by_id: dict[tuple[str, str], tuple[float | None, str]] = {}
         self.by_text: dict[tuple[str, str], tuple[float | None, str]] = {}
-        for where, row in rows:
-            self._add(where, row)
+        for row in rows:
+            self._add(row.where, row.fields)
 
     def find(self, judgement: Judgement) -> list[Found]:
         return [self._find(judgement, candidate) for candidate in judgement.candidates]
@@ -204,25 +204,3 @@ def _score(row: Mapping[str, Any], where: str) -> float | None:
     if "answer" not in row and "score" not in row:
         raise TeacherError("A row needs an answer or a score.", where=where)
     return ANSWERS[answer]
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, line in read_lines(path):
-        if line.strip():
-            yield f"{path}:{number}", parse_json(line, str(path), number)
-
-
-def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    csv.field_size_limit(1 << 30)  # a whole document may stand in a cell
-    with open_binary(path) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text, delimiter=delimiter, strict=True)
-        try:
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                if None in row or None in row.values():
-                    raise TeacherError("The row has another number of cells than the header.", where=where)
-                yield where, row
-        except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
-            raise TeacherError(
-                f"The file cannot be read on: {error}.", where=f"{path}:{reader.line_num}"
-            ) from error

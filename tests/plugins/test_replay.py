@@ -79,13 +79,13 @@ def test_human_answers(tmp_path: Path, name: str, text: str) -> None:
     [
         ("a.csv", "document_id,candidate,answer\n1,a,perhaps\n", r"a\.csv:2: The answer 'perhaps'"),
         ("a.csv", "document_id,candidate,score\n1,a,inf\n", r"a\.csv:2: The score 'inf'"),
-        ("a.csv", "document_id,candidate,answer\n1,a\n", r"a\.csv:2: The row has another number of cells"),
+        ("a.csv", "document_id,candidate,answer\n1,a\n", r"a\.csv:2: The row has 2 cells, the header 3"),
         (
             "a.csv",
             "document_id,candidate,answer\n1,a,yes,no\n",
-            r"a\.csv:2: The row has another number of cells",
+            r"a\.csv:2: The row has 4 cells",
         ),
-        ("a.csv", 'document_id,candidate,answer\n1,"a,yes\n', r"a\.csv:\d: The file cannot be read on"),
+        ("a.csv", 'document_id,candidate,answer\n1,"a,yes\n', r"a\.csv:\d: The row cannot be read"),
         ("a.csv", "document_id,candidat,answer\n1,a,yes\n", r"Did you mean 'candidate'"),
         ("a.csv", "document_id,candidate\n1,a\n", "needs an answer or a score"),
         (
