@@ -36,6 +36,8 @@ def draw_split(n: int, n_train: int | None, n_dev: int, seed: int) -> Split:
     Raises:
         CorpusError: there are too few documents.
     """
+    if n_dev < 0:
+        raise CorpusError(f"corpus.n_dev is {n_dev}.", where="corpus.n_dev", mend="Set it to 0 or more.")
     if n < n_dev + 1 or (n_train is not None and n < n_train + n_dev):
         wanted = f"{n_train} training and {n_dev}" if n_train is not None else f"{n_dev}"
         raise CorpusError(

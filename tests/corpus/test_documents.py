@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmteach.corpus.documents import Documents, document_digest
@@ -35,6 +35,7 @@ def ten() -> Documents:
     return in_chunks([Document(f"d{i}", f"text {i}", (i % 3,), f"title {i}") for i in range(10)], 4)
 
 
+@settings(deadline=None)
 @given(contents, st.data())
 def test_a_view_of_a_view_shows_what_a_list_of_a_list_would(content: list, data: st.DataObject) -> None:
     plain = documents_of(content)
@@ -111,6 +112,7 @@ def test_documents_without_gold_work_but_for_gold() -> None:
         _ = documents.gold
 
 
+@settings(deadline=None)
 @given(contents, contents)
 def test_fingerprints_are_equal_just_where_content_is(one: list, other: list) -> None:
     a, b = Documents.of(documents_of(one)), Documents.of(documents_of(other))
