@@ -20,7 +20,7 @@ from lmteach.corpus.records import ReadOptions, Source
 from lmteach.corpus.writing import write_corpus
 from lmteach.errors import CorpusError
 
-READER_VERSION = 1  # raise it whenever the same files may give other documents
+READER_VERSION = 2  # raise it whenever the same files may give other documents
 _log = logging.getLogger(__name__)
 _LEFTOVER_SECONDS = 24 * 3600
 

@@ -1,7 +1,7 @@
 """The corpus `python-docs`: docstrings as documents, modules as labels. Real text and gold on every machine.
 
 A document is the docstring of a public function, class or method; its labels are its module and the packages
-above it. Names are no part of the text, other than where a docstring itself mentions them.
+above it. A module that holds none of them but has a synopsis is a label too, as real tag lists have such. Names are no part of the text, other than where a docstring itself mentions them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from lmteach.errors import CorpusError, nearest_name
 STDLIB = "stdlib"
 MIN_WORDS = 5  # shorter docstrings say too little to tell a module by
 TEST_SHARE = 0.35
+_CODEC_TABLES = "encodings."  # over a hundred generated modules, alike but for a number
 _PURE_TWINS = {"_collections_abc": "collections.abc"}  # and any _pyNAME stands for NAME
 
 
@@ -154,7 +155,10 @@ def split_of(document_id: str) -> str:
 
 
 def _label_records(collected: _Collected) -> Iterator[Record]:
-    names = sorted({name for _, label in collected.documents for name in labels_of(label)})
+    """Yield every module that holds a document or has a synopsis, and the packages above it, by name."""
+    bearing = {label for _, label in collected.documents}
+    described = {m for m, line in collected.synopses.items() if line and not m.startswith(_CODEC_TABLES)}
+    names = sorted({name for module in bearing | described for name in labels_of(module)})
     for n, name in enumerate(names, 1):
         yield Record({"name": name, "description": collected.synopses.get(name, "")}, "python-docs labels", n)
 
