@@ -117,13 +117,14 @@ def test_progress_reports_what_was_done(counting: Build, store: Store) -> None:
 
 
 class TestBudget:
-    def test_judgements_are_never_exceeded(self, counting: Build, store: Store) -> None:
-        inner, budget = counting(), Budget(judgements=100)
+    @pytest.mark.parametrize("cap", [99, 100, 101])
+    def test_judgements_are_never_exceeded(self, counting: Build, store: Store, cap: int) -> None:
+        inner, budget = counting(), Budget(judgements=cap)
         found = annotate(StoredTeacher(inner, store), some_judgements(60), budget=budget, chunk=7)
         assert len(inner.pairs) == found.counters.made == budget.spent.judgements == 99, (
             "three pairs at a time"
         )
-        assert found.stopped_by == "budget.judgements = 100"
+        assert found.stopped_by == f"budget.judgements = {cap}"
         rows = found.judged_nk.any(axis=1)
         assert rows.sum() == 33
         assert np.array_equal(found.judged_nk.all(axis=1), rows)

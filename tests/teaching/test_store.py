@@ -8,8 +8,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from lmteach.errors import StoreError
 from lmteach.teaching.records import Record, list_keys, pair_keys, split_usage
 from lmteach.teaching.store import Store
+from lmteach.teaching.store_connection import tables
 from lmteach.types import Usage
 
 texts = st.text(max_size=8)
@@ -203,6 +206,22 @@ def test_four_processes_write_at_once(store_url: str) -> None:
             r.key for r in store.records()
         }
         assert sum(made) == len(expected) == store.stats()[0].verdicts
+
+
+def test_many_open_a_new_store_at_once(store_url: str) -> None:
+    """Whoever comes first makes the tables; the others must find them, not fail."""
+    for _ in range(5):
+        start = threading.Barrier(8)
+
+        def open_one(_: int, start: threading.Barrier = start) -> int:
+            start.wait()
+            with Store.open(store_url) as store:
+                return len(store.stats())
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(open_one, range(8))) == [0] * 8
+        with Store.open(store_url) as store, store._engine.begin() as connection:
+            tables.drop_all(connection)
 
 
 JUDGE = """
@@ -437,13 +456,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_fork_leaves_its_parents_connections_alone(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "s.sqlite") as store:
+def test_a_fork_leaves_its_parents_connections_alone(store_url: str) -> None:
+    """A child that took over an open connection would mix its words with the parent's."""
+    with Store.open(store_url) as store:
         store.put_many(some_records(10))
+        (parents,) = [id(c) for c in _connections(store)]
         child = os.fork()
         if child == 0:
             ok = store.put_many(some_records(10, start=10)) == 10 and len(list(store.records())) == 20
-            os._exit(0 if ok else 1)
+            os._exit(0 if ok and [id(c) for c in _connections(store)] != [parents] else 1)
         assert os.waitpid(child, 0)[1] == 0
         assert store.put_many(some_records(10, start=20)) == 10
+        assert [id(c) for c in _connections(store)] == [parents], "the child did not close it either"
         assert store.stats()[0].verdicts == 30
+
+
+def _connections(store: Store) -> list[object]:
+    """The connection that the pool gives out."""
+    with store._reach().connect() as connection:
+        return [connection.connection.dbapi_connection]

@@ -78,6 +78,19 @@ def test_each_pair_is_judged_once_and_order_is_kept(
     assert spent.prompt_tokens == teacher.counters.usage.prompt_tokens == 10 * len(inner.asked)
 
 
+def test_peeking_shows_whole_verdicts_and_counts_nothing(counting: Build, store: Store) -> None:
+    teacher = StoredTeacher(counting(), store)
+    (said,) = teacher.judge([Judgement("d", ("a", "b"))])
+    before = teacher.counters.copy()
+    whole, part, none = teacher.peek(
+        [Judgement("d", ("b",)), Judgement("d", ("a", "c")), Judgement("e", ("a",))]
+    )
+    assert whole is not None
+    assert whole.scores == said.scores[1:]
+    assert part is none is None
+    assert teacher.counters == before
+
+
 def test_another_process_or_run_finds_the_answers(counting: Build, store: Store, tmp_path: Path) -> None:
     StoredTeacher(counting(), store).judge([Judgement("d", ("a", "b"))])
     with Store.open(tmp_path / "s.sqlite", run="another") as again:
@@ -131,6 +144,17 @@ class TestLists:
         (first,) = StoredTeacher(One(), store).judge([judgement])
         (second,) = StoredTeacher(One(), store).judge([judgement])
         assert first.raw == second.raw == ("b > a",)
+
+    def test_a_list_that_is_there_in_part_is_asked_whole(self, counting: Build, store: Store) -> None:
+        inner = counting(lambda d, c: None if c == "b" else 1.0, scope="list")
+        teacher, judgement = StoredTeacher(inner, store), Judgement("d", ("a", "b", "c"))
+        (first,) = teacher.judge([judgement])
+        assert store.prune(unread=True) == 1
+        assert teacher.peek([judgement]) == [None]
+        assert teacher.n_missing([judgement]) == [3]
+        (second,) = teacher.judge([judgement])
+        assert inner.asked == [judgement, judgement]
+        assert second.scores == first.scores == (1.0, None, 1.0)
 
     def test_a_list_with_a_bad_score_is_not_kept(self, counting: Build, store: Store) -> None:
         inner = counting(lambda d, c: math.nan if (d, c) == ("bad", "b") else 1.0, scope="list")
