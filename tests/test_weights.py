@@ -141,8 +141,12 @@ def test_two_processes_may_convert_at_once(cache):
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    (folder,) = found
-    assert [p.name for p in (cache / "weights").iterdir()] == [Path(folder).name]
+    folder = Path(found.pop())
+    assert not found
+    assert [p.name for p in (cache / "weights").iterdir()] == [folder.name]
+    gguf = weights.locate(weights.SMOLLM2)
+    assert gguf is not None
+    assert weights.fingerprint(folder) == weights.fingerprint(gguf)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -1,0 +1,36 @@
+"""What a token costs, from a model's configuration alone. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lmteach.errors import TeacherError
+
+
+def flops_per_token(folder: Path) -> float:
+    """Return the floating-point operations of one token's matrix products in a decoder: 2 a weight.
+
+    Attention's share is left out: it is a few per cent at the lengths used here. For a mixture of experts
+    only the experts that a token visits count.
+
+    Raises:
+        TeacherError: the configuration names no sizes.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config", config)
+        return 2.0 * int(config["num_hidden_layers"]) * _layer_weights(config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TeacherError(f"The sizes of the model in {folder} cannot be read: {error!r}") from error
+
+
+def _layer_weights(config: dict[str, Any]) -> int:
+    width, n_heads = config["hidden_size"], config["num_attention_heads"]
+    head = config.get("head_dim") or width // n_heads
+    n_kv = config.get("num_key_value_heads") or n_heads
+    attention = width * head * (2 * n_heads + 2 * n_kv)
+    experts = config.get("num_experts_per_tok") or 1
+    inner = config.get("moe_intermediate_size") or config["intermediate_size"]
+    return int(attention + 3 * width * inner * experts)

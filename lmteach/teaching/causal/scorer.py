@@ -1,0 +1,185 @@
+"""Reads requests with the fastest backbone that is right for the model, in batches that fit in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from lmteach.errors import TeacherError
+from lmteach.teaching.causal.generic import GenericBackbone, UnsupportedError
+from lmteach.teaching.causal.plain import PlainBackbone
+from lmteach.teaching.causal.readout import Readout
+from lmteach.teaching.causal.request import Request, Tokens, batches, split
+
+log = logging.getLogger(__name__)
+
+Reading = Literal["auto", "shared", "plain"]
+
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.2}  # log-probabilities of the probe
+_FEWEST_TOKENS = 16
+
+
+class Backbone(Protocol):
+    """Reads requests: the final hidden states at all wanted positions, [W, width]."""
+
+    name: str
+
+    def hidden(self, requests: Sequence[Request]) -> Tensor:
+        """See the class."""
+
+
+class Scorer:
+    """Scores requests with one model.
+
+    Args:
+        model: a transformers causal language model in evaluation mode.
+        batch_tokens: tokens read at once; None = what suits the device. Halved when memory runs out.
+        reading: "shared" reads each prefix once, "plain" one prompt a candidate, "auto" the first that
+            is right.
+    """
+
+    def __init__(self, model: Any, batch_tokens: int | None = None, reading: Reading = "auto") -> None:
+        self.batch_tokens = batch_tokens or default_batch_tokens(model.device)
+        self._plain = PlainBackbone(model, 4 * self.batch_tokens)
+        self.readout = Readout(model)
+        self.backbone = self._plain if reading == "plain" else self._choose(model, reading)
+
+    def _choose(self, model: Any, reading: Reading) -> Backbone:
+        reasons = []
+        for make in (GenericBackbone,):
+            try:
+                backbone = make(model)
+                off = self._disagreement(backbone)
+            except (UnsupportedError, TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+                if is_out_of_memory(error):
+                    raise
+                reasons.append(f"{make.__name__}: {error}")
+                continue
+            if off <= _TOLERANCE[model.dtype]:
+                return backbone
+            reasons.append(f"{make.__name__}: scores are off by {off:.2g}")
+        if reading == "shared":
+            raise TeacherError(f"The model cannot share prefixes ({'; '.join(reasons)}).")
+        log.warning("reading one prompt a candidate, which is slow (%s)", "; ".join(reasons))
+        return self._plain
+
+    def _disagreement(self, backbone: Backbone) -> float:
+        """Return the largest difference in log-probabilities from the plain way, on a tiny probe."""
+        n_tokens = min(len(self.readout.weight_VD), 1000)
+        ids = [(7919 * i + 13) % n_tokens for i in range(40)]
+        probe = [
+            Request(tuple(ids[:13]), (tuple(ids[13:16]), (), tuple(ids[16:23]))),
+            Request(tuple(ids[23:30]), (tuple(ids[30:34]), tuple(ids[34:39])), "each"),
+        ]
+        found = [self.readout.rows(b.hidden(probe), ids).log_softmax(-1) for b in (self._plain, backbone)]
+        return float((found[0] - found[1]).abs().max())
+
+    def rows(self, requests: Sequence[Request], token_ids: Sequence[int]) -> list[Tensor]:
+        """Return each request's logits of `token_ids` at its wanted positions, [W, A], fp32 on the CPU."""
+
+        def read(hidden_WD: Tensor, batch: Sequence[int]) -> list[Tensor]:
+            logits = self.readout.rows(hidden_WD, token_ids).cpu()
+            return list(torch.split(logits, [requests[i].n_wanted for i in batch]))
+
+        return self._read(requests, read)
+
+    def log_probs(self, prefixes: Sequence[Tokens], labels: Sequence[Sequence[Tokens]]) -> list[list[float]]:
+        """Return, for each prefix, the log-probability of each of its labels, summed over the label's tokens.
+
+        `labels[i]` are the labels (token ids, none empty) that may follow prefix i.
+        """
+        requests = [
+            Request(prefix, tuple(label[:-1] for label in own), "each")
+            for prefix, own in zip(prefixes, labels, strict=True)
+        ]
+
+        def read(hidden_WD: Tensor, batch: Sequence[int]) -> list[Tensor]:
+            at: list[int] = []
+            targets: list[int] = []
+            n_labels: list[list[int]] = []
+            base = 0
+            for i in batch:
+                n_labels.append([len(label) for label in labels[i]])
+                behind = base + 1
+                for label in labels[i]:
+                    at += [base, *range(behind, behind + len(label) - 1)]
+                    behind += len(label) - 1
+                    targets += label
+                base = behind
+            index = torch.tensor([at, targets], device=hidden_WD.device)
+            found = self.readout.log_probs(hidden_WD, index[0], index[1]).cpu()
+            parts = iter(torch.split(found, [n for lengths in n_labels for n in lengths]))
+            return [torch.stack([next(parts).sum() for _ in lengths]) for lengths in n_labels]
+
+        return [part.tolist() for part in self._read(requests, read)]
+
+    def _read(
+        self, requests: Sequence[Request], read: Callable[[Tensor, Sequence[int]], list[Tensor]]
+    ) -> list[Tensor]:
+        """Return what `read` makes of each request's hidden states; out of memory halves the batch."""
+        found: list[Tensor] = [torch.empty(0)] * len(requests)
+        waiting = list(batches(requests, self.batch_tokens))[::-1]
+        while waiting:
+            batch = waiting.pop()
+            try:
+                for i, part in zip(
+                    batch, read(self._hidden([requests[j] for j in batch]), batch), strict=True
+                ):
+                    found[i] = part
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not self._shrink(sum(requests[i].n_tokens for i in batch)):
+                    raise TeacherError(
+                        f"Out of memory with {self.batch_tokens} tokens at once.",
+                        mend="Use a smaller model, a lower max_document_tokens, or more memory.",
+                    ) from error
+                waiting += _regrouped(requests, batch, self.batch_tokens)
+        return found
+
+    def _hidden(self, requests: Sequence[Request]) -> Tensor:
+        """Return the hidden states of a batch; a request beyond the budget is read in parts."""
+        if len(requests) > 1 or requests[0].n_tokens <= self.batch_tokens:
+            return self.backbone.hidden(requests)
+        parts = split(requests[0], self.batch_tokens)
+        found = [self.backbone.hidden([part]) for part in parts]
+        # The parts share the prefix's last position; the first part's counts.
+        shared = 1 if requests[0].read == "each" else 0
+        return torch.cat([found[0], *(part[shared:] for part in found[1:])])
+
+    def _shrink(self, n_tokens: int) -> bool:
+        """Halve the budget below `n_tokens`; return whether it could be halved."""
+        smaller = min(self.batch_tokens, n_tokens) // 2
+        if smaller < _FEWEST_TOKENS:
+            return False
+        log.warning("out of memory: reading %d tokens at once instead of %d", smaller, self.batch_tokens)
+        self.batch_tokens = smaller
+        self._plain.batch_tokens = min(self._plain.batch_tokens, 4 * smaller)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return True
+
+
+def _regrouped(requests: Sequence[Request], batch: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    own = [requests[i] for i in batch]
+    return [[batch[j] for j in part] for part in batches(own, batch_tokens)][::-1]
+
+
+def default_batch_tokens(device: torch.device) -> int:
+    """Return how many tokens to read at once: on a CPU few, so that activations stay in the cache."""
+    return 1024 if device.type == "cpu" else 32768
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        sign in text
+        for sign in ("can't allocate", "not enough memory", "out of memory", "failed to allocate")
+    )
