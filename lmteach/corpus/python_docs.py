@@ -1,7 +1,8 @@
 """The corpus `python-docs`: docstrings as documents, modules as labels. Real text and gold on every machine.
 
 A document is the docstring of a public function, class or method; its labels are its module and the packages
-above it. A module that holds none of them but has a synopsis is a label too, as real tag lists have such. Names are no part of the text, other than where a docstring itself mentions them.
+above it. A module that holds none of them but has a synopsis is a label too, as real tag lists have such.
+Names are no part of the text, other than where a docstring itself mentions them.
 """
 
 from __future__ import annotations
