@@ -26,7 +26,7 @@ from lmteach.search.vectors import checked_labels, checked_queries
 
 _QUERY_ROWS = 1024
 _LABEL_ROWS = 16384  # a block of scores is at most 1024 x 16384: 64 MB in fp32
-_RESCORE_ELEMENTS = 1 << 17  # gathered floats held at a time: they stay in the cache
+_RESCORE_ELEMENTS = 1 << 18  # gathered floats held at a time: they stay in the cache
 
 Mode = Literal["fp32", "bf16"]
 
@@ -94,7 +94,7 @@ class ExactIndex:
         return ids_qk.cpu().numpy(), scores_qk.float().cpu().numpy()
 
     def _first_pass(self, rounded_qD: torch.Tensor, k: int) -> _Candidates:
-        n_candidates = min(len(self), k + max(24, k // 4))
+        n_candidates = min(len(self), k + max(24, k // 2))
         scores_qc = ids_qc = None
         for start, labels_bD in _blocks(self._rounded_lD):
             best = (rounded_qD @ labels_bD.T).topk(min(n_candidates, len(labels_bD)), dim=1)

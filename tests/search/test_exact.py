@@ -81,8 +81,9 @@ def test_the_first_pass_alone_would_be_wrong():
 
 def test_a_coarse_matmul_setting_does_not_matter_and_is_kept():
     rng = np.random.default_rng(1)
-    labels = rng.standard_normal((5000, 64)).astype(np.float32)
-    queries = rng.standard_normal((50, 64)).astype(np.float32)
+    base = rng.standard_normal(64)
+    labels = (base + 1e-4 * rng.standard_normal((5000, 64))).astype(np.float32)
+    queries = (base + rng.standard_normal((50, 64))).astype(np.float32)
     try:
         torch.set_float32_matmul_precision("medium")
         ids, _ = ExactIndex(labels, precision="fp32").search(queries, 5)
