@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lmteach.corpus.corpus import Corpus
 from lmteach.corpus.load import load_corpus, load_stored
+from lmteach.corpus.splits import Split
 from lmteach.errors import CorpusError, RunError
 from lmteach.recipe.schema import CorpusSection
 
@@ -157,3 +159,12 @@ def test_a_real_document_keeps_its_fields(shared: Path) -> None:
     for document, record in zip(test[:50], first, strict=True):
         assert (document.id, document.title, document.text) == (record["id"], record["title"], record["text"])
         assert document.labels == tuple(sorted(record["labels"]))
+
+
+def test_a_draw_that_overlaps_stops_the_run(
+    make_corpus: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.arange(3, dtype=np.int64)
+    monkeypatch.setattr("lmteach.corpus.load.draw_split", lambda *_: Split(rows, rows[:1]))
+    with pytest.raises(RunError, match="both train and dev"):
+        load(make_corpus())
