@@ -59,8 +59,13 @@ class ExactSearcher:
 
     def save(self, folder: Path) -> None:
         vectors_lD = self.vectors_lD
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / _VECTORS, lambda path: _write(path, vectors_lD))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / _VECTORS, lambda path: _write(path, vectors_lD))
+        except OSError as error:
+            raise RunError(
+                f"The exact index cannot be written: {error.strerror}.", where=str(folder)
+            ) from error
 
     def load(self, folder: Path) -> None:
         try:

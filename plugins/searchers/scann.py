@@ -126,7 +126,10 @@ class ScannSearcher:
     def save(self, folder: Path) -> None:
         if self._index is None:
             raise not_built("scann")
-        write_whole(folder, self._write)
+        try:
+            write_whole(folder, self._write)
+        except (OSError, RuntimeError) as error:
+            raise RunError(f"The ScaNN index cannot be written: {error}.", where=str(folder)) from error
 
     def load(self, folder: Path) -> None:
         scann = _import_scann()

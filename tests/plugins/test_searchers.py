@@ -130,6 +130,15 @@ def test_an_index_moves_to_another_place_and_process(name, tmp_path):
 
 
 @every_searcher
+def test_a_folder_that_cannot_be_written_is_named(name, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    searcher = new(name)
+    searcher.build(unit(30))
+    with pytest.raises(RunError, match="cannot be written"):
+        searcher.save(tmp_path / "file" / "index")
+
+
+@every_searcher
 def test_misuse_is_named(name, tmp_path):
     searcher = new(name)
     with pytest.raises(LmteachError, match="holds no labels"):
