@@ -98,7 +98,8 @@ def make_pseudo_labels(
     documents, labels = context.corpus.train, context.corpus.labels
     shortlist = make_or_load_shortlist(context, encoder, documents, positions, folder / "shortlist.npz")
     judged = judge_or_load(context, documents, shortlist, context.recipe.search.n_judged, folder / "verdicts.npz")
-    rule = AnnotationRule(**dataclasses.asdict(context.recipe.annotation))
+    settings = context.recipe.annotation
+    rule = AnnotationRule(settings.rule, settings.threshold, settings.quantile, settings.keep)
     annotations = choose_positives(
         judged.scores_nk, judged.label_ids_nk.astype(np.int64), judged.judged_nk, rule
     )
@@ -195,7 +196,9 @@ def judge(
     Raises:
         TeacherError: the teacher cannot answer; what it answered before is in the store.
     """
-    judgements = Judgements(documents, shortlist, context.corpus.labels.texts, k)
+    labels = context.corpus.labels
+    shown = labels.names if context.recipe.annotation.ask == "name" else labels.texts
+    judgements = Judgements(documents, shortlist, shown, k)
     with context.console.stage("judge", len(judgements), unit="docs") as stage:
         done = 0
 

@@ -81,8 +81,10 @@ class AnnotationSection:
     `threshold`: every label scored above `threshold` (the paper's yes is log-odds above 0).
     `quantile`: every label above the `quantile` of all scores of the cycle.
     `top`: a document's best label, kept for the `keep` share of documents whose best is furthest ahead.
+    `ask` decides what of a label the teacher is shown: its whole `text`, as the student is, or its `name` alone.
     """
 
+    ask: Literal["text", "name"] = "text"
     rule: Literal["threshold", "quantile", "top"] = "threshold"
     threshold: float = 0.0
     quantile: float = 0.8

@@ -30,8 +30,8 @@ class CascadeTeacher:
             band: the cheap teacher is unsure below this distance from 0, in log-odds.
         """
 
-        cheap: dict[str, Any] = field(default_factory=dict)
-        strong: dict[str, Any] = field(default_factory=dict)
+        cheap: dict[str, Any] = field(default_factory=dict, metadata={"plugin": "teacher"})
+        strong: dict[str, Any] = field(default_factory=dict, metadata={"plugin": "teacher"})
         band: float = 1.0
 
     def __init__(self, config: Config, resources: TeacherResources) -> None:

@@ -35,7 +35,7 @@ class EnsembleTeacher:
             standardise: `document` as above; `none` adds raw scores, for members that all give log-odds.
         """
 
-        members: list[dict[str, Any]] = field(default_factory=list)
+        members: list[dict[str, Any]] = field(default_factory=list, metadata={"plugin": "teacher"})
         weights: list[float] = field(default_factory=list)
         student_weight: float = 0.0
         standardise: Literal["document", "none"] = "document"
