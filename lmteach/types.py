@@ -52,7 +52,9 @@ class Usage:
     joules: float | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        joules = None if self.joules is None and other.joules is None else (self.joules or 0) + (other.joules or 0)
+        joules = (
+            None if self.joules is None and other.joules is None else (self.joules or 0) + (other.joules or 0)
+        )
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.answer_tokens + other.answer_tokens,

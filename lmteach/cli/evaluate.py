@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
 
     folder, _ = read_run(args.run)
     if not folder.student.is_dir():
-        raise RunError("This run has no student yet.", where=str(args.run), mend="Go on: `lmteach fit --resume`.")
+        raise RunError(
+            "This run has no student yet.", where=str(args.run), mend="Go on: `lmteach fit --resume`."
+        )
     recipe = load_recipe(str(folder.recipe), args.overrides).recipe
     from lmteach.curriculum.cycles import open_context
     from lmteach.curriculum.finish import evaluate_run

@@ -30,7 +30,5 @@ def run(args: argparse.Namespace) -> int:
                 except PluginError as error:
                     broken += 1
                     note = f"  BROKEN: {error}"
-            print(
-                f"{kind:<11}{entry.name:<16}{entry.distribution} {entry.version}  {entry.target}{note}"
-            )
+            print(f"{kind:<11}{entry.name:<16}{entry.distribution} {entry.version}  {entry.target}{note}")
     return 1 if broken else 0

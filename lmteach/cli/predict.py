@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("input", metavar="INPUT", help="a file of documents, or - for standard input")
-    parser.add_argument("--output", default="-", metavar="OUT", help="a .jsonl file, or - for standard output")
+    parser.add_argument(
+        "--output", default="-", metavar="OUT", help="a .jsonl file, or - for standard output"
+    )
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="labels a document (default 5)")
 
 

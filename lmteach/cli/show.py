@@ -1,7 +1,7 @@
 """Print the resolved recipe: parents merged, overrides applied, plugin defaults filled in.
 
-  lmteach show --recipe lmtx_quickstart.yaml
-  lmteach show --recipe lmtx_quickstart.yaml --origin training.lr=1e-5
+lmteach show --recipe lmtx_quickstart.yaml
+lmteach show --recipe lmtx_quickstart.yaml --origin training.lr=1e-5
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `--recipe` and the overrides, shared by all verbs that read a recipe."""
     parser.add_argument("--recipe", required=True, help="a file, or the name of a shipped recipe")
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="override a recipe key"
-    )
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="override a recipe key")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -68,7 +68,11 @@ def open_context(recipe: Recipe, console: Console, *, store: Store | None = None
     """Load a recipe's corpus and check that it fits; nothing else is built yet."""
     corpus = load_corpus(recipe.corpus, recipe.seed, Path.cwd())
     check_label_count(recipe, len(corpus.labels))
-    sizes = [f"{len(corpus.train):,} train", f"{len(corpus.dev or ()):,} dev", f"{len(corpus.test or ()):,} test"]
+    sizes = [
+        f"{len(corpus.train):,} train",
+        f"{len(corpus.dev or ()):,} dev",
+        f"{len(corpus.test or ()):,} test",
+    ]
     console.say(f"corpus {corpus.name}: {', '.join(sizes)}, {len(corpus.labels):,} labels")
     return RunContext(recipe, corpus, console, store, budget=Budget(**dataclasses.asdict(recipe.budget)))
 
@@ -76,7 +80,7 @@ def open_context(recipe: Recipe, console: Console, *, store: Store | None = None
 def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
     """Make the folder this recipe's, or make sure that it is."""
     if not folder.recipe.is_file():
-        write_whole(folder.recipe, lambda path: path.write_text(to_yaml(recipe), encoding="utf-8") and None)
+        write_whole(folder.recipe, lambda path: path.write_text(to_yaml(recipe), encoding="utf-8"))
         return
     if not resume:
         raise RunError(
@@ -199,9 +203,7 @@ def _judge_dev(context: RunContext, student: Any, annotations: Annotations, fold
     documents = context.corpus.dev
     assert documents is not None
     positions = np.arange(len(documents), dtype=np.int64)
-    shortlist = make_or_load_shortlist(
-        context, student, documents, positions, folder / "dev_shortlist.npz"
-    )
+    shortlist = make_or_load_shortlist(context, student, documents, positions, folder / "dev_shortlist.npz")
     judged = judge_or_load(
         context, documents, shortlist, context.recipe.dev.n_judged, folder / "dev_verdicts.npz"
     )

@@ -133,9 +133,7 @@ class LengthSortedBatches(Sampler[list[int]]):
         for start in range(0, len(order), window):
             part = order[start : start + window]
             part = part[np.argsort(self.lengths[part], kind="stable")]
-            batches += [
-                part[i : i + self.batch_size].tolist() for i in range(0, len(part), self.batch_size)
-            ]
+            batches += [part[i : i + self.batch_size].tolist() for i in range(0, len(part), self.batch_size)]
         turns = [batches[i : i + self.n_ranks] for i in range(0, len(batches), self.n_ranks)]
         for i in rng.permutation(len(turns)):
             turn = turns[i]

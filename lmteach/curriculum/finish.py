@@ -69,7 +69,9 @@ def measure(context: RunContext, students: Mapping[str, Path | None], chosen: st
     test = context.corpus.test
     assert test is not None
     test.unseal()
-    scores = {name: evaluate_student(context, context.new_encoder(path), test) for name, path in students.items()}
+    scores = {
+        name: evaluate_student(context, context.new_encoder(path), test) for name, path in students.items()
+    }
     gain = compare(context, scores["untuned"], scores[chosen])
     return {
         "untuned": scores["untuned"].means(),
@@ -85,9 +87,7 @@ def measure(context: RunContext, students: Mapping[str, Path | None], chosen: st
     }
 
 
-def _teacher_summary(
-    context: RunContext, folder: RunFolder, events: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _teacher_summary(context: RunContext, folder: RunFolder, events: list[dict[str, Any]]) -> dict[str, Any]:
     """Return yes-rate and unread answers over all cycles, and the first cycle's verdicts against gold."""
     answers, unread, positives = (
         sum(event[name] for event in events) for name in ("answers", "unread", "positives")

@@ -62,7 +62,9 @@ class JudgedShortlist:
 class Judgements(Sequence[Judgement]):
     """A shortlist's first k labels as judgements, built one by one, so that their texts are not all in memory."""
 
-    def __init__(self, documents: Documents, shortlist: Shortlist, label_texts: Sequence[str], k: int) -> None:
+    def __init__(
+        self, documents: Documents, shortlist: Shortlist, label_texts: Sequence[str], k: int
+    ) -> None:
         self.documents, self.shortlist, self.label_texts, self.k = documents, shortlist, label_texts, k
 
     def __len__(self) -> int:
@@ -97,7 +99,9 @@ def make_pseudo_labels(
     """
     documents, labels = context.corpus.train, context.corpus.labels
     shortlist = make_or_load_shortlist(context, encoder, documents, positions, folder / "shortlist.npz")
-    judged = judge_or_load(context, documents, shortlist, context.recipe.search.n_judged, folder / "verdicts.npz")
+    judged = judge_or_load(
+        context, documents, shortlist, context.recipe.search.n_judged, folder / "verdicts.npz"
+    )
     settings = context.recipe.annotation
     rule = AnnotationRule(settings.rule, settings.threshold, settings.quantile, settings.keep)
     annotations = choose_positives(

@@ -74,14 +74,33 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     for key, value in positive.items():
         if value <= 0:
             yield f"{key} = {value} must be above 0."
-    for key, share in [("annotation.keep", recipe.annotation.keep), ("annotation.quantile", recipe.annotation.quantile)]:
+    for key, share in [
+        ("annotation.keep", recipe.annotation.keep),
+        ("annotation.quantile", recipe.annotation.quantile),
+    ]:
         if not 0 <= share <= 1:
             yield f"{key} = {share} is a share: between 0 and 1."
     if recipe.training.batch_size == 1:
         yield "training.batch_size = 1 leaves no other document's label as a negative; use 2 or more."
     if not recipe.evaluation.ks or min(recipe.evaluation.ks) < 1:
         yield f"evaluation.ks = {recipe.evaluation.ks} must hold at least one depth, each 1 or more."
+    yield from _calibration_problems(recipe)
     for key in ("judgements", "tokens", "usd", "hours"):
         cap = getattr(recipe.budget, key)
         if cap is not None and cap <= 0:
             yield f"budget.{key} = {cap} must be above 0, or null for no cap."
+
+
+def _calibration_problems(recipe: Recipe) -> Iterator[str]:
+    settings = recipe.calibration
+    if settings.documents < 0:
+        yield f"calibration.documents = {settings.documents} must be 0 (no calibration) or more."
+    if settings.precision is not None and not 0 < settings.precision < 1:
+        yield f"calibration.precision = {settings.precision} must lie between 0 and 1, or be null."
+    if settings.documents and recipe.annotation.rule != "threshold":
+        yield (
+            f"calibration.documents = {settings.documents} changes nothing under annotation.rule = "
+            f"{recipe.annotation.rule}, which compares scores with each other; set annotation.rule=threshold."
+        )
+    if settings.teacher and not settings.documents:
+        yield "calibration.teacher is named, but calibration.documents = 0 asks it nothing."

@@ -176,6 +176,8 @@ def _to_recipe(plain: Mapping[str, Any]) -> Recipe:
         parent, _, last = section.rpartition(".")
         owner = values[parent] if parent else values
         owner[last] = _resolve_members(kind, owner[last], section)
+    if stronger := values["calibration"]["teacher"]:
+        values["calibration"]["teacher"] = resolve_section("teacher", stronger, "calibration.teacher")
     default = Recipe()
     built = {
         str(name): type(getattr(default, str(name)))(**value)
@@ -216,6 +218,5 @@ def resolve_section(kind: str, section: Mapping[str, Any], where: str) -> dict[s
         raise RecipeError(f"A {kind} needs a `name`.", where=where, mend="`lmteach plugins` lists the names.")
     name, options = registry.split_section(section)
     config = registry.configure(registry.load(kind, name), options, where)
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(plain, dict)
+    plain: Any = OmegaConf.to_container(OmegaConf.structured(config))
     return _resolve_members(kind, {"name": name, **plain}, where)

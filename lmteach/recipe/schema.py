@@ -22,7 +22,9 @@ class CorpusSection:
     text: str = "{text}"  # what a document's text is made of: any of its fields
     label_text: str = "{name}"  # what a label's text is made of: name, description
     separator: str = ";"  # between the labels in a cell of a csv file
-    empty: Literal["error", "drop"] = "error"  # of a document without text; dropped ones are counted in the log
+    empty: Literal["error", "drop"] = (
+        "error"  # of a document without text; dropped ones are counted in the log
+    )
     packages: list[str] = field(default_factory=lambda: ["stdlib"])  # of python-docs
     n_train: int | None = None  # a random subset, drawn with the run's seed; None = all
     n_dev: int = 800  # taken from the training documents, unlabelled
@@ -70,7 +72,9 @@ class SearchSection:
     n_retrieved: int = 300
     n_kept: int = 30
     n_judged: int = 10
-    batch_tokens: int | None = None  # padded tokens a forward while encoding; None: 2,048 on a CPU, 65,536 else
+    batch_tokens: int | None = (
+        None  # padded tokens a forward while encoding; None: 2,048 on a CPU, 65,536 else
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
@@ -89,6 +93,21 @@ class AnnotationSection:
     threshold: float = 0.0
     quantile: float = 0.8
     keep: float = 0.7
+
+
+@dataclass
+class CalibrationSection:
+    """What a teacher's scores are worth, fitted in each cycle before the annotation rule `threshold` cuts them.
+
+    The truth is the gold of `documents` documents, or what `teacher` (a stronger one) says about them.
+    """
+
+    documents: int = 0  # of the cycle's, drawn with the run's seed; 0 = no calibration
+    teacher: dict[str, Any] = field(default_factory=dict)  # a teacher's section; empty = gold
+    method: Literal["platt", "temperature"] = "platt"
+    precision: float | None = (
+        0.9  # cut where it is reached; null: at annotation.threshold, in calibrated log-odds
+    )
 
 
 @dataclass
@@ -142,6 +161,7 @@ class Recipe:
     seed: int = 108
     corpus: CorpusSection = field(default_factory=CorpusSection)
     teacher: dict[str, Any] = field(default_factory=lambda: {"name": "transformers"})
+    calibration: CalibrationSection = field(default_factory=CalibrationSection)
     annotation: AnnotationSection = field(default_factory=AnnotationSection)
     student: StudentSection = field(default_factory=StudentSection)
     loss: LossSection = field(default_factory=LossSection)

@@ -15,7 +15,9 @@ from lmteach.students.protocol import Encoder, Kind
 if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
 
-WINDOW = 16_384  # texts tokenized and sorted at a time: bounds memory, and is wide enough to fill batches evenly
+WINDOW = (
+    16_384  # texts tokenized and sorted at a time: bounds memory, and is wide enough to fill batches evenly
+)
 
 
 def encode_texts(

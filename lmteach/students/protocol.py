@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import Parameter
 
 Kind = Literal["document", "search", "label"]
 """A document in training, a document in search (its own length), or a label."""
@@ -20,6 +21,9 @@ class Encoder(Protocol):
     The plugin that is announced has a `Config` and, called with one, returns this: the class itself, or a light
     class whose `__new__` builds the module, so that reading a recipe does not import torch.
     """
+
+    def parameters(self) -> Iterator[Parameter]:
+        """What is trained, as of any module."""
 
     @property
     def dim(self) -> int:

@@ -92,9 +92,7 @@ class Tagger:
         """Return the `top_k` nearest labels of each text, all of them where there are fewer."""
         if not texts:
             return []
-        vectors_nD = encode_texts(
-            self.encoder, texts, "search", device=self.device, precision=self.precision
-        )
+        vectors_nD = encode_texts(self.encoder, texts, "search", device=self.device, precision=self.precision)
         ids_nk, scores_nk = self.searcher.search(vectors_nD, top_k)
         return [self._tags(ids, scores) for ids, scores in zip(ids_nk, scores_nk, strict=True)]
 

@@ -23,8 +23,6 @@ class Teacher(Protocol):
     cheap: load torch and weights in `__init__` or later, so that `lmteach show` and `plan` stay fast.
     """
 
-    Config: ClassVar[type[Any]]
-
     @property
     def identity(self) -> str:
         """All that decides a verdict (weights, prompt with its version, parameters), as one short text.

@@ -1,10 +1,10 @@
 """A run's folder: who may write in it, what lies where, and how a file is written whole or not at all.
 
-    recipe.yaml      the resolved recipe; runs again as it is
-    manifest.json    versions, seeds, fingerprints of data and model
-    metrics.jsonl    a line a cycle and one final line
-    cycles/NN/       shortlist, verdicts, annotations and student of a cycle
-    student/         the best cycle's student
+recipe.yaml      the resolved recipe; runs again as it is
+manifest.json    versions, seeds, fingerprints of data and model
+metrics.jsonl    a line a cycle and one final line
+cycles/NN/       shortlist, verdicts, annotations and student of a cycle
+student/         the best cycle's student
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class RunFolder:
         return events
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file or folder under another name, then rename it: after a kill it is there whole or not at all.
 
     Args:
@@ -122,7 +122,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, lambda p: p.write_text(text, encoding="utf-8") and None)
+    write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> Any:
