@@ -61,9 +61,12 @@ class RunContext:
         return choose_precision(self.recipe.search.precision, self.device)
 
     @contextmanager
-    def teacher(self) -> Iterator[Teacher]:
-        """Build the teacher, its verdicts kept in the store; free it afterwards, before the student trains."""
-        teacher = self._build_teacher(self.recipe.teacher)
+    def teacher(self, section: Mapping[str, Any] | None = None) -> Iterator[Teacher]:
+        """Build the recipe's teacher, or another section's, with its verdicts kept in the store.
+
+        It is freed afterwards, before the student trains.
+        """
+        teacher = self._build_teacher(section or self.recipe.teacher)
         try:
             yield teacher
         finally:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.curriculum.calibrating import calibrated_rule
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.datamodule import PseudoLabels
 from lmteach.errors import RunError, TeacherError
@@ -104,6 +105,7 @@ def make_pseudo_labels(
     )
     settings = context.recipe.annotation
     rule = AnnotationRule(settings.rule, settings.threshold, settings.quantile, settings.keep)
+    rule = calibrated_rule(context, documents, shortlist, judged, rule, folder)
     annotations = choose_positives(
         judged.scores_nk, judged.label_ids_nk.astype(np.int64), judged.judged_nk, rule
     )

@@ -97,7 +97,7 @@ class AnnotationSection:
 
 @dataclass
 class CalibrationSection:
-    """What a teacher's scores are worth, fitted in each cycle before the annotation rule `threshold` cuts them.
+    """What a teacher's scores are worth, fitted in each cycle before the rule `threshold` cuts them.
 
     The truth is the gold of `documents` documents, or what `teacher` (a stronger one) says about them.
     """
