@@ -19,10 +19,8 @@ import numpy.typing as npt
 
 from lmteach.curriculum.calibrating import calibrated_rule
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.datamodule import PseudoLabels
 from lmteach.errors import RunError, TeacherError
 from lmteach.search.shortlist import Shortlist, make_shortlist
-from lmteach.students.encode import encode_texts
 from lmteach.teaching.annotations import AnnotationRule, Annotations, choose_positives
 from lmteach.teaching.annotator import annotate
 from lmteach.teaching.protocol import Teacher
@@ -31,6 +29,7 @@ from lmteach.types import Judgement
 
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Documents
+    from lmteach.curriculum.datamodule import PseudoLabels
     from lmteach.search.protocol import Searcher
     from lmteach.students.protocol import Encoder, Kind
 
@@ -86,6 +85,13 @@ class Judgements(Sequence[Judgement]):
         )
 
 
+def judgements_of(context: RunContext, documents: Documents, shortlist: Shortlist, k: int) -> Judgements:
+    """Return what the recipe's teacher is asked about a shortlist's first k labels."""
+    labels = context.corpus.labels
+    shown = labels.names if context.recipe.annotation.ask == "name" else labels.texts
+    return Judgements(documents, shortlist, shown, k)
+
+
 def make_pseudo_labels(
     context: RunContext, encoder: Encoder, positions: npt.NDArray[np.int64], folder: Path
 ) -> PseudoLabels:
@@ -132,6 +138,8 @@ def pseudo_labels(
             "is nothing to train on.",
             mend="Look at its verdicts with `lmteach audit`; another prompt, or annotation.rule=quantile, may help.",
         )
+    from lmteach.curriculum.datamodule import PseudoLabels  # imports lightning, which takes seconds
+
     return PseudoLabels(
         texts=documents.texts(positions[rows]),
         yes=[annotations.of(int(row)) for row in rows],
@@ -149,14 +157,22 @@ def make_or_load_shortlist(
     """Return the documents' nearest labels by `encoder`, from `path` where they are already."""
     if path.is_file():
         return Shortlist.load(path)
-    searcher = build_index(context, encoder)
-    vectors = encode(context, encoder, documents.texts(positions), "search", "encode documents")
-    sizes = context.recipe.search
-    shortlist = make_shortlist(
-        positions, vectors, searcher, n_retrieved=sizes.n_retrieved, n_kept=sizes.n_kept
-    )
+    shortlist = find_candidates(context, encoder, build_index(context, encoder), documents, positions)
     shortlist.save(path)
     return shortlist
+
+
+def find_candidates(
+    context: RunContext,
+    encoder: Encoder,
+    searcher: Searcher,
+    documents: Documents,
+    positions: npt.NDArray[np.int64],
+) -> Shortlist:
+    """Return the documents' nearest labels, by an index that `build_index` made with the same encoder."""
+    vectors = encode(context, encoder, documents.texts(positions), "search", "encode documents")
+    sizes = context.recipe.search
+    return make_shortlist(positions, vectors, searcher, n_retrieved=sizes.n_retrieved, n_kept=sizes.n_kept)
 
 
 def build_index(context: RunContext, encoder: Encoder) -> Searcher:
@@ -170,6 +186,8 @@ def encode(
     context: RunContext, encoder: Encoder, texts: Sequence[str], kind: Kind, name: str
 ) -> npt.NDArray[np.float32]:
     """Encode texts with the recipe's settings, with progress."""
+    from lmteach.students.encode import encode_texts
+
     with context.console.stage(name, len(texts), unit="texts") as stage:
         return encode_texts(
             encoder,
@@ -202,9 +220,7 @@ def judge(
     Raises:
         TeacherError: the teacher cannot answer; what it answered before is in the store.
     """
-    labels = context.corpus.labels
-    shown = labels.names if context.recipe.annotation.ask == "name" else labels.texts
-    judgements = Judgements(documents, shortlist, shown, k)
+    judgements = judgements_of(context, documents, shortlist, k)
     with context.console.stage("judge", len(judgements), unit="docs") as stage:
         done = 0
 
@@ -222,7 +238,7 @@ def judge(
 
         said = annotate(teacher, judgements, budget=context.budget, progress=progress)
     if said.stopped_by:
-        context.console.say(f"judge: stopped at {said.stopped_by}; training goes on with what was judged")
+        context.console.say(f"judge: stopped at {said.stopped_by}; what was judged by then is used")
     ids_nk = shortlist.label_ids_qk[:, :k]
     missing = ids_nk.shape[1] - said.scores_nk.shape[1]
     if missing < 0:
