@@ -72,6 +72,10 @@ class RunContext:
         finally:
             teacher.close()
 
+    def teacher_resources(self) -> TeacherResources:
+        """What a teacher may draw on."""
+        return TeacherResources(build=self._build_teacher, corpus=self.corpus, seed=self.recipe.seed)
+
     def _build_teacher(self, section: Mapping[str, Any]) -> Teacher:
-        resources = TeacherResources(build=self._build_teacher, corpus=self.corpus, seed=self.recipe.seed)
-        return StoredTeacher(registry.build("teacher", section, resources), self.store, self.counters)
+        teacher = registry.build("teacher", section, self.teacher_resources())
+        return StoredTeacher(teacher, self.store, self.counters)

@@ -26,6 +26,7 @@ from lmteach.curriculum.labelling import (
 )
 from lmteach.curriculum.protocol import Curriculum, CycleResult, CycleState
 from lmteach.curriculum.training import train_student
+from lmteach.curriculum.warmup import warm_up
 from lmteach.errors import RunError
 from lmteach.recipe.check import check_label_count, check_recipe
 from lmteach.recipe.load import flatten, load_recipe, to_yaml
@@ -110,9 +111,10 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
             fingerprints = {"corpus": context.corpus.fingerprint, "teacher": recipe.teacher}
             write_json(folder.manifest, describe_run(seed=recipe.seed, fingerprints=fingerprints))
         curriculum: Curriculum = registry.build("curriculum", recipe.curriculum)
+        start = warm_up(context, folder)
         history: list[CycleResult] = []
         while not history or (len(history) < curriculum.max_cycles and curriculum.keep_going(history)):
-            history.append(_run_cycle(context, curriculum, folder, len(history)))
+            history.append(_run_cycle(context, curriculum, folder, len(history), start))
         best = max(range(len(history)), key=lambda i: history[i].dev_p1)
         student = folder.cycle(best) / "student"
         _keep_student(context, student, folder)
@@ -136,8 +138,14 @@ def _keep_student(context: RunContext, student: Path, folder: RunFolder) -> None
     write_whole(folder.student, write)
 
 
-def _run_cycle(context: RunContext, curriculum: Curriculum, run: RunFolder, number: int) -> CycleResult:
-    """Do what of a cycle is not done yet; return what it measured."""
+def _run_cycle(
+    context: RunContext, curriculum: Curriculum, run: RunFolder, number: int, start: Path | None
+) -> CycleResult:
+    """Do what of a cycle is not done yet; return what it measured.
+
+    Args:
+        start: the student that training starts from; None = the pretrained one.
+    """
     folder = run.cycle(number)
     done = folder / "cycle.json"
     if done.is_file():
@@ -146,12 +154,12 @@ def _run_cycle(context: RunContext, curriculum: Curriculum, run: RunFolder, numb
     console, recipe = context.console, context.recipe
     console.say(f"cycle {number}")
     started, before = time.monotonic(), context.counters.copy()
-    last = run.cycle(number - 1) / "student" if number else None
+    last = run.cycle(number - 1) / "student" if number else start
     trained: dict[str, float] = {}
     if not (folder / "student").is_dir():
         state = CycleState(number, len(context.corpus.train), recipe.seed)
         positions = curriculum.select(state)
-        student = context.new_encoder(last if recipe.student.start == "previous" else None)
+        student = context.new_encoder(last if recipe.student.start == "previous" else start)
         trained = train_student(
             student,
             lambda: make_pseudo_labels(context, context.new_encoder(last), positions, folder),

@@ -34,6 +34,8 @@ def finish_run(
     final: dict[str, Any] = {"event": "final", "best_cycle": best, "cycles": n_cycles}
     if context.corpus.test is not None and context.corpus.test.has_gold:
         students: dict[str, Path | None] = {"untuned": None}
+        if context.recipe.warmup.teacher:
+            students["warm-up"] = folder.path / "warmup" / "student"
         students |= {f"cycle {number}": folder.cycle(number) / "student" for number in range(n_cycles)}
         final |= measure(context, students, f"cycle {best}")
     final["teacher"] = _teacher_summary(context, folder, events)

@@ -62,6 +62,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         **sizes,
         "training.batch_size": recipe.training.batch_size,
         "training.epochs": recipe.training.epochs,
+        "warmup.epochs": recipe.warmup.epochs,
         "training.lr": recipe.training.lr,
         "loss.n_negatives": recipe.loss.n_negatives,
         "loss.temperature": recipe.loss.temperature,

@@ -176,8 +176,9 @@ def _to_recipe(plain: Mapping[str, Any]) -> Recipe:
         parent, _, last = section.rpartition(".")
         owner = values[parent] if parent else values
         owner[last] = _resolve_members(kind, owner[last], section)
-    if stronger := values["calibration"]["teacher"]:
-        values["calibration"]["teacher"] = resolve_section("teacher", stronger, "calibration.teacher")
+    for part in ("calibration", "warmup"):
+        if values[part]["teacher"]:
+            values[part]["teacher"] = resolve_section("teacher", values[part]["teacher"], f"{part}.teacher")
     default = Recipe()
     built = {
         str(name): type(getattr(default, str(name)))(**value)

@@ -65,6 +65,15 @@ class TrainingSection:
 
 
 @dataclass
+class WarmupSection:
+    """Training on in-domain pairs (RTS, MACLR) before the first cycle, with the loss of `loss`."""
+
+    teacher: dict[str, Any] = field(default_factory=dict)  # a section such as {name: segment}; empty = no warm-up
+    epochs: int = 1
+    lr: float | None = None  # None = training.lr
+
+
+@dataclass
 class SearchSection:
     """From a document to the labels that the teacher is asked about."""
 
@@ -166,6 +175,7 @@ class Recipe:
     student: StudentSection = field(default_factory=StudentSection)
     loss: LossSection = field(default_factory=LossSection)
     training: TrainingSection = field(default_factory=TrainingSection)
+    warmup: WarmupSection = field(default_factory=WarmupSection)
     search: SearchSection = field(default_factory=SearchSection)
     curriculum: dict[str, Any] = field(default_factory=lambda: {"name": "lmtx"})
     dev: DevSection = field(default_factory=DevSection)
