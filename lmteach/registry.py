@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from lmteach.errors import LmteachError, PluginError, RecipeError, nearest_name
 
@@ -48,20 +52,25 @@ def entries(kind: str) -> tuple[PluginEntry, ...]:
     return tuple(sorted(found, key=lambda e: (e.name, e.distribution)))
 
 
-@cache
 def load(kind: str, name: str, folder: Path | None = None) -> type[Any]:
     """Import and return a plugin class.
 
     Args:
         kind: one of `KINDS`.
         name: an announced name, or `path/to/file.py:ClassName` for scratch work.
-        folder: where a relative file path starts (the recipe's folder); the working directory if None.
+        folder: where a relative file path starts; the working directory if None.
 
     Raises:
         PluginError: unknown, announced twice, or broken.
     """
     if ".py:" in name:
-        return _load_file(kind, name, folder or Path.cwd())
+        file_name, _, attribute = name.rpartition(":")
+        return _load_file(kind, (folder or Path.cwd()) / Path(file_name).expanduser(), attribute)
+    return _load_announced(kind, name)
+
+
+@cache
+def _load_announced(kind: str, name: str) -> type[Any]:
     found = [e for e in entries(kind) if e.name == name]
     if not found:
         raise PluginError(
@@ -79,36 +88,71 @@ def load(kind: str, name: str, folder: Path | None = None) -> type[Any]:
         cls = getattr(importlib.import_module(module), attribute)
     except LmteachError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"The {kind} '{name}' of {found[0].distribution} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     return _checked(kind, name, cls)
 
 
-def _load_file(kind: str, name: str, folder: Path) -> type[Any]:
-    file_name, _, attribute = name.rpartition(":")
-    path = (folder / file_name).resolve()
+@cache
+def _load_file(kind: str, path: Path, attribute: str) -> type[Any]:
+    path = path.resolve()
     if not path.is_file():
         raise PluginError(f"There is no file {path} to load the {kind} '{attribute}' from.")
-    module_name = f"lmteach_scratch_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    # The name tells apart files of one name in two folders.
+    module_name = f"lmteach_scratch_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module = sys.modules.get(module_name) or _execute(module_name, path)
     if not hasattr(module, attribute):
         raise PluginError(f"{path} has no '{attribute}'.", nearest=nearest_name(attribute, dir(module)))
-    return _checked(kind, name, getattr(module, attribute))
+    return _checked(kind, f"{path.name}:{attribute}", getattr(module, attribute))
 
 
-def _checked(kind: str, name: str, cls: type[Any]) -> type[Any]:
-    if not isinstance(getattr(cls, "Config", None), type):
+def _execute(module_name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up while they are made
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[module_name]
+        if isinstance(error, LmteachError) or not isinstance(error, Exception | SystemExit):
+            raise
+        raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _checked(kind: str, name: str, cls: Any) -> type[Any]:
+    if not dataclasses.is_dataclass(getattr(cls, "Config", None)):
         raise PluginError(f"The {kind} '{name}' has no Config dataclass, so its recipe keys are unknown.")
-    return cls
+    return cast("type[Any]", cls)
+
+
+def config_schema(cls: type[Any]) -> Any:
+    """Return a plugin's `Config` as an OmegaConf schema: its keys, types and defaults.
+
+    Raises:
+        PluginError: a field is of a type that recipes cannot hold.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.structured(cls.Config)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise PluginError(f"The Config of {cls.__name__} cannot hold recipe keys: {reason}.") from error
+
+
+def literal(value: Any) -> Any:
+    """Return plain values with `${` escaped, so that OmegaConf takes text for text and not for a reference."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+    if isinstance(value, Mapping):
+        return {key: literal(inner) for key, inner in value.items()}
+    return [literal(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def split_section(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -126,7 +170,7 @@ def configure(cls: type[Any], options: Mapping[str, Any], where: str = "") -> An
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    schema = OmegaConf.structured(cls.Config)
+    schema = config_schema(cls)
     unknown = [key for key in options if key not in schema]
     if unknown:
         raise RecipeError(
@@ -135,7 +179,7 @@ def configure(cls: type[Any], options: Mapping[str, Any], where: str = "") -> An
             nearest=nearest_name(unknown[0], [str(k) for k in schema]),
         )
     try:
-        return OmegaConf.to_object(OmegaConf.merge(schema, dict(options)))
+        return OmegaConf.to_object(OmegaConf.merge(schema, literal(options)))
     except OmegaConfBaseException as error:
         raise RecipeError(str(error).splitlines()[0], where=where or None) from error
 

@@ -113,7 +113,8 @@ def parse_override(text: str) -> Leaf:
             mend=f"Write {key.partition('[')[0]}=[...].",
         )
     try:
-        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={written}"]))["value"]
+        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={written}"]))
+        value = parsed["value"]
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         if key in text_keys():
             return Leaf(key, written, COMMAND_LINE)

@@ -24,6 +24,9 @@ PLUGIN_SECTIONS = {
 }
 """Dotted key of each section that names a plugin, and the plugin's kind."""
 
+MEMBER_SECTIONS = ("calibration.teacher", "warmup.teacher")
+"""Dotted keys of the sections that may name a teacher, or nobody."""
+
 DEFAULT = "default"
 
 
@@ -45,7 +48,7 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
     tree, problems = _apply(leaves)
     if problems:
         raise RecipeError(_sentence(reference, problems))
-    recipe = _to_recipe(tree)
+    recipe = _to_recipe(tree, leaves)
     if not recipe.name:
         recipe.name = Path(reference).stem
     origins = {
@@ -58,7 +61,7 @@ def to_yaml(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML that `load_recipe` reads back to the same recipe."""
     from omegaconf import OmegaConf
 
-    return str(OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(recipe))))
+    return str(OmegaConf.to_yaml(OmegaConf.create(registry.literal(dataclasses.asdict(recipe)))))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -80,16 +83,24 @@ def _sentence(reference: str, problems: Sequence[str]) -> str:
 
 def _merge(layers: Sequence[Sequence[Leaf]]) -> dict[str, Leaf]:
     """Later layers win. A layer that names another plugin drops the former plugin's keys."""
+    sections = {name for name, value in vars(Recipe()).items() if not isinstance(value, str | int)}
     merged: dict[str, Leaf] = {}
     for layer in layers:
         names = {leaf.key: leaf.value for leaf in layer}
-        for section in PLUGIN_SECTIONS:
+        for section in (*PLUGIN_SECTIONS, *MEMBER_SECTIONS):
             new, old = names.get(f"{section}.name"), merged.get(f"{section}.name")
             if new is not None and old is not None and new != old.value:
                 merged = {k: v for k, v in merged.items() if not k.startswith(f"{section}.")}
         for leaf in layer:
+            if leaf.key in sections and not leaf.value:
+                continue  # a section whose keys are all commented out says nothing
+            # The value takes the place of what lies below its key, and of a scalar that lies above it.
+            merged = {
+                key: value
+                for key, value in merged.items()
+                if not key.startswith(f"{leaf.key}.") and not leaf.key.startswith(f"{key}.")
+            }
             if isinstance(leaf.value, Mapping) and leaf.value:  # an override such as teacher={name: oracle}
-                merged = {k: v for k, v in merged.items() if not k.startswith(f"{leaf.key}.")}
                 for key, value in flatten(leaf.value, f"{leaf.key}.").items():
                     merged[key] = Leaf(key, value, leaf.origin)
             else:
@@ -109,7 +120,7 @@ def _apply(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Any], list[str]]:
         leaf = leaves.get(f"{section}.name")
         names[section] = str(leaf.value if leaf else OmegaConf.select(tree, f"{section}.name"))
         try:
-            plugins[section] = OmegaConf.structured(registry.load(kind, names[section]).Config)
+            plugins[section] = registry.config_schema(registry.load(kind, names[section]))
         except LmteachError as error:
             problems.append(f"{leaf.origin}: {error}" if leaf else str(error))
     for leaf in leaves.values():
@@ -132,7 +143,7 @@ def _apply(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Any], list[str]]:
 
 def _set(tree: DictConfig, key: str, leaf: Leaf, section: str) -> str | None:
     """Set one leaf by its key below `tree`; return what is wrong with it, if anything."""
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import AnyNode, DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     node: Any = tree
@@ -145,7 +156,10 @@ def _set(tree: DictConfig, key: str, leaf: Leaf, section: str) -> str | None:
             if issubclass(OmegaConf.get_type(node) or dict, dict):
                 break  # an open mapping of a plugin's Config takes any key
             return _unknown(leaf, above, part, [str(k) for k in node])
-        node = node[part] if depth < len(parts) - 1 else node
+        if depth < len(parts) - 1:
+            if isinstance(node._get_node(part), AnyNode):
+                node[part] = {}  # a value of any type becomes a mapping, say `prompt` with keys of its own
+            node = node[part]
     try:
         OmegaConf.update(tree, key, leaf.value, merge=False, force_add=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
@@ -163,30 +177,31 @@ def _unknown(leaf: Leaf, above: str, part: str, here: list[str]) -> str:
     return text + (f" Did you mean '{near}'?" if near else f" There are: {', '.join(sorted(here))}.")
 
 
-def _to_recipe(plain: Mapping[str, Any]) -> Recipe:
+def _to_recipe(plain: Mapping[str, Any], leaves: Mapping[str, Leaf]) -> Recipe:
+    """Resolve interpolations and members of plugins; check the types that came out."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        values = OmegaConf.to_container(OmegaConf.create(dict(plain)), resolve=True, throw_on_missing=True)
+        values: Any = OmegaConf.to_container(
+            OmegaConf.create(dict(plain)), resolve=True, throw_on_missing=True
+        )
+        for section, kind in PLUGIN_SECTIONS.items():
+            parent, _, last = section.rpartition(".")
+            owner = values[parent] if parent else values
+            owner[last] = resolve_section(kind, owner[last], section)
+        for section in MEMBER_SECTIONS:
+            parent, _, last = section.rpartition(".")
+            if values[parent][last]:
+                values[parent][last] = resolve_section("teacher", values[parent][last], section)
+        merged = OmegaConf.merge(OmegaConf.structured(Recipe()), registry.literal(values))
+        recipe: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise RecipeError(str(error).splitlines()[0]) from error
-    assert isinstance(values, dict)
-    for section, kind in PLUGIN_SECTIONS.items():
-        parent, _, last = section.rpartition(".")
-        owner = values[parent] if parent else values
-        owner[last] = _resolve_members(kind, owner[last], section)
-    for part in ("calibration", "warmup"):
-        if values[part]["teacher"]:
-            values[part]["teacher"] = resolve_section("teacher", values[part]["teacher"], f"{part}.teacher")
-    default = Recipe()
-    built = {
-        str(name): type(getattr(default, str(name)))(**value)
-        if dataclasses.is_dataclass(getattr(default, str(name)))
-        else value
-        for name, value in values.items()
-    }
-    return Recipe(**built)
+        key = str(error.full_key or "")
+        where = f"{leaves[key].origin}: {key}" if key in leaves else key
+        raise RecipeError(f"{str(error).splitlines()[0]}.", where=where or None) from error
+    assert isinstance(recipe, Recipe)
+    return recipe
 
 
 def _resolve_members(kind: str, section: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -68,7 +68,9 @@ class TrainingSection:
 class WarmupSection:
     """Training on in-domain pairs (RTS, MACLR) before the first cycle, with the loss of `loss`."""
 
-    teacher: dict[str, Any] = field(default_factory=dict)  # a section such as {name: segment}; empty = no warm-up
+    teacher: dict[str, Any] = field(
+        default_factory=dict
+    )  # a section such as {name: segment}; empty = no warm-up
     epochs: int = 1
     lr: float | None = None  # None = training.lr
 
