@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from lmteach.errors import RecipeError
 from lmteach.recipe.schema import Recipe
+
+GREATEST_SEED = 4_000_000_000  # 32 bits, and room for a cycle's number to be added
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -73,23 +76,40 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "trainer.num_nodes": recipe.trainer.num_nodes,
     }
     for key, value in positive.items():
-        if value <= 0:
+        if not 0 < value < math.inf:  # so written, NaN is refused too
             yield f"{key} = {value} must be above 0."
-    for key, share in [
-        ("annotation.keep", recipe.annotation.keep),
-        ("annotation.quantile", recipe.annotation.quantile),
-    ]:
-        if not 0 <= share <= 1:
-            yield f"{key} = {share} is a share: between 0 and 1."
+    yield from _range_problems(recipe)
     if recipe.training.batch_size == 1:
         yield "training.batch_size = 1 leaves no other document's label as a negative; use 2 or more."
     if not recipe.evaluation.ks or min(recipe.evaluation.ks) < 1:
         yield f"evaluation.ks = {recipe.evaluation.ks} must hold at least one depth, each 1 or more."
     yield from _calibration_problems(recipe)
-    for key in ("judgements", "tokens", "usd", "hours"):
-        cap = getattr(recipe.budget, key)
-        if cap is not None and cap <= 0:
-            yield f"budget.{key} = {cap} must be above 0, or null for no cap."
+    for key, value in vars(recipe.budget).items():
+        if value is not None and not value > 0:
+            yield f"budget.{key} = {value} must be above 0, or null for no cap."
+
+
+def _range_problems(recipe: Recipe) -> Iterator[str]:
+    if not 0 <= recipe.seed <= GREATEST_SEED:
+        yield f"seed = {recipe.seed} must lie between 0 and {GREATEST_SEED:,}."
+    for key in ("eps", "weight_decay", "warmup_steps"):
+        value = getattr(recipe.training, key)
+        if not 0 <= value < math.inf:
+            yield f"training.{key} = {value} must be 0 or more."
+    optional = {"training.gradient_clip": recipe.training.gradient_clip, "warmup.lr": recipe.warmup.lr}
+    for key, value in optional.items():
+        if value is not None and not 0 < value < math.inf:
+            yield f"{key} = {value} must be above 0, or null."
+    for key, value in {
+        "annotation.threshold": recipe.annotation.threshold,
+        "loss.margin": recipe.loss.margin,
+    }.items():
+        if not math.isfinite(value):
+            yield f"{key} = {value} must be a finite number."
+    if not 0 < recipe.annotation.keep <= 1:
+        yield f"annotation.keep = {recipe.annotation.keep} is a share: above 0, at most 1."
+    if not 0 <= recipe.annotation.quantile < 1:
+        yield f"annotation.quantile = {recipe.annotation.quantile} is a share: 0 or more, below 1."
 
 
 def _calibration_problems(recipe: Recipe) -> Iterator[str]:
