@@ -6,18 +6,35 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from lmteach.errors import RecipeError
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 def device_name(wanted: str = "auto") -> str:
-    """Return the torch device to compute on: `wanted`, or the best one present for `auto`."""
+    """Return the torch device to compute on: `wanted`, or the best one present for `auto`.
+
+    Lightning's `gpu` is torch's `cuda`.
+
+    Raises:
+        RecipeError: torch does not know the device, or it is not there.
+    """
     import torch
 
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    name = {"gpu": "cuda"}.get(wanted, wanted)
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise RecipeError(
+            f"The accelerator '{wanted}' is not to be had: {str(error).splitlines()[0]}.",
+            where="trainer.accelerator",
+            mend="Set trainer.accelerator=auto, or cpu.",
+        ) from error
+    return name
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmteach import registry
+from lmteach.errors import RecipeError
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
 from lmteach.teaching.cost import Budget, Counters
@@ -40,8 +41,7 @@ class RunContext:
     @property
     def device(self) -> str:
         """The torch device of encoder and search."""
-        accelerator = self.recipe.trainer.accelerator
-        return device_name({"gpu": "cuda"}.get(accelerator, accelerator))
+        return device_name(self.recipe.trainer.accelerator)
 
     def new_encoder(self, folder: Path | None = None) -> Encoder:
         """Build the student's encoder, pretrained or from a folder that its `save` wrote."""
@@ -78,4 +78,10 @@ class RunContext:
 
     def _build_teacher(self, section: Mapping[str, Any]) -> Teacher:
         teacher = registry.build("teacher", section, self.teacher_resources())
+        if not hasattr(teacher, "judge"):
+            raise RecipeError(
+                f"The teacher '{section['name']}' makes pairs of texts; it judges no candidates.",
+                where="teacher.name",
+                mend="Name it as warmup.teacher, and one that judges as teacher.",
+            )
         return StoredTeacher(teacher, self.store, self.counters)

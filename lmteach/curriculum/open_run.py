@@ -45,7 +45,7 @@ def open_student(path: Path) -> Tagger:
     from lmteach.machine import choose_precision, device_name
     from lmteach.students.tagger import Tagger, load_labels
 
-    device = device_name({"gpu": "cuda"}.get(recipe.trainer.accelerator, recipe.trainer.accelerator))
+    device = device_name(recipe.trainer.accelerator)
     names, vectors = load_labels(folder.student)
     searcher = registry.build("searcher", recipe.search.searcher)
     searcher.build(vectors)

@@ -36,7 +36,7 @@ def train_student(
     data = PseudoLabelDataModule(
         label, encoder, batch_size=settings.batch_size, seed=seed, drop_last=settings.drop_last
     )
-    device = device_name({"gpu": "cuda"}.get(recipe.trainer.accelerator, recipe.trainer.accelerator))
+    device = device_name(recipe.trainer.accelerator)
     precision: Any = {"bf16": "bf16-mixed", "fp32": "32-true"}[choose_precision(settings.precision, device)]
     trainer = _quiet_trainer(
         accelerator=recipe.trainer.accelerator,
