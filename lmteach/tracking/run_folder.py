@@ -18,6 +18,8 @@ from typing import IO, Any
 
 from lmteach.errors import RunError
 
+TEMPORARY = ".*.tmp"  # what files and folders are called until they are whole
+
 
 class RunFolder:
     """The layout of one run's folder, and the lock that keeps a second process out."""
@@ -56,13 +58,17 @@ class RunFolder:
         """
         import fcntl
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RunError("A file stands where the run's folder should be.", where=str(self.path)) from error
         file = (self.path / ".lock").open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
             owner = file.read().strip() or "another process"
+            file.close()
             raise RunError(
                 f"Another fit ({owner}) is writing here.",
                 where=str(self.path),
@@ -72,6 +78,8 @@ class RunFolder:
         file.write(f"process {os.getpid()}")
         file.flush()
         self._lock = file
+        for leftover in list(self.path.rglob(TEMPORARY)):  # of a process that was killed while it wrote
+            _remove(leftover)
 
     def unlock(self) -> None:
         """Give the folder back."""
@@ -80,18 +88,20 @@ class RunFolder:
             self._lock = None
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, allow_nan=True) + "\n")
+        """Append one line to metrics.jsonl; after a line that was cut short, on a line of its own."""
+        with self.metrics.open("ab+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            cut = file.read() not in (b"", b"\n")
+            file.write(("\n" * cut + json.dumps(event, allow_nan=True) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl; a last line cut short by a kill is left out."""
+        """Return the events of metrics.jsonl; a line cut short by a kill or a full disk is left out."""
         if not self.metrics.is_file():
             return []
         events = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 events.append(json.loads(line))
             except json.JSONDecodeError:
@@ -105,18 +115,23 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Args:
         write: given the temporary path, writes there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(TEMPORARY.replace("*", f"{path.name}.{os.getpid()}"))
+    _remove(temporary)  # in a container the next process often has the same number
     try:
         write(temporary)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
     except BaseException:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
