@@ -29,8 +29,9 @@ def device_name(wanted: str = "auto") -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition(". ")[0].partition(" device type")[0]  # torch goes on for pages
         raise RecipeError(
-            f"The accelerator '{wanted}' is not to be had: {str(error).splitlines()[0]}.",
+            f"The accelerator '{wanted}' is not to be had: {reason}.",
             where="trainer.accelerator",
             mend="Set trainer.accelerator=auto, or cpu.",
         ) from error
