@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
@@ -33,8 +35,15 @@ def train_student(
     lightning.seed_everything(seed, workers=True, verbose=False)
     settings = recipe.training
     module = BiEncoderModule(encoder, _loss_options(recipe), _optimizer_options(recipe))
+
+    def labelled() -> PseudoLabels:
+        made = label()
+        # A resumed run finds its labels made: what making them drew must not change what training draws.
+        lightning.seed_everything(seed, workers=True, verbose=False)
+        return made
+
     data = PseudoLabelDataModule(
-        label, encoder, batch_size=settings.batch_size, seed=seed, drop_last=settings.drop_last
+        labelled, encoder, batch_size=settings.batch_size, seed=seed, drop_last=settings.drop_last
     )
     device = device_name(recipe.trainer.accelerator)
     precision: Any = {"bf16": "bf16-mixed", "fp32": "32-true"}[choose_precision(settings.precision, device)]
@@ -48,9 +57,23 @@ def train_student(
         gradient_clip_val=settings.gradient_clip,
         callbacks=[_TrainingProgress(console)],
     )
-    trainer.fit(module, datamodule=data)
+    with _interruptible():
+        trainer.fit(module, datamodule=data)
     tail = module.losses[-max(1, len(module.losses) // 10) :]
     return {"steps": float(len(module.losses)), "loss": sum(tail) / max(1, len(tail))}
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Pass Ctrl-C on, which Lightning turns into a silent exit with later ones ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from error
 
 
 def _loss_options(recipe: Recipe) -> TripletLossOptions:
@@ -97,6 +120,11 @@ class _TrainingProgress(Callback):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         total = int(trainer.estimated_stepping_batches)
+        if module.optimizer.warmup_steps >= total:
+            self.console.say(
+                f"train: only {total:,} steps, so the learning rate stays below {module.optimizer.lr:g}; "
+                f"lower training.warmup_steps ({module.optimizer.warmup_steps:,})"
+            )
         self.stage = self.console.stage("train", total, unit="steps")
         self.progress = self.stage.__enter__()
 
@@ -107,3 +135,9 @@ class _TrainingProgress(Callback):
     def on_train_end(self, trainer: Any, module: Any) -> None:
         if self.stage is not None:
             self.stage.__exit__(None, None, None)
+            self.stage = None
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        if self.stage is not None:  # gives the terminal its cursor back
+            self.stage.__exit__(type(exception), exception, exception.__traceback__)
+            self.stage = None

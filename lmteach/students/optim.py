@@ -22,7 +22,7 @@ def adamw_linear(
 ) -> dict[str, Any]:
     """Return Lightning's optimiser dictionary for `n_steps` steps (LMTX, section 4).
 
-    A warm-up longer than the run never reaches `lr`; the recipe's check warns of it.
+    A warm-up longer than the run never reaches `lr`; the run says so.
     """
     optimizer = torch.optim.AdamW(list(parameters), lr=lr, eps=eps, weight_decay=weight_decay)
 
