@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import importlib
 import os
@@ -39,6 +40,25 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status: 0 done, 1 an error that was explained, 2 a wrong command line."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _main(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a failure can still be explained
+    except LmteachError as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return _complain("Stopped. What was written stays; `--resume` goes on with a run.", 130)
+    except BrokenPipeError:  # whoever read our output has read enough
+        _discard_output()
+        return 0
+    except OSError as error:
+        if error.filename is None:  # of standard output, perhaps
+            _discard_output()
+        return _complain(_explain(error), 1)
+    return status
+
+
+def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -77,31 +97,35 @@ def _run(verb: str, argv: list[str]) -> int:
     if overrides:
         stray = [text for text in overrides if "=" not in text]
         if stray or not hasattr(known, "overrides"):
-            parser.error(f"unrecognised: {' '.join(stray or overrides)}")
+            parser.error(_unrecognised(parser, stray or overrides))
         known.overrides = [*known.overrides, *overrides]
     # Progress and errors are ours to show; other libraries' bars would run through them.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
-        return int(module.run(known))
-    except LmteachError as error:
-        return _complain(str(error), 1)
-    except KeyboardInterrupt:
-        return _complain("Stopped. What was written stays; `--resume` goes on with a run.", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _complain(
-                f"The disk is full: {error.filename or 'a file'} could not be written. Nothing that was "
-                "already written is lost.\n  Free some space, then run the same command with --resume.",
-                1,
-            )
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
-            return _complain(f"{error.filename}: {error.strerror}.", 1)
-        raise
+    return int(module.run(known))
+
+
+def _unrecognised(parser: argparse.ArgumentParser, texts: Sequence[str]) -> str:
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    near = nearest_name(texts[0].partition("=")[0], flags)
+    return f"unrecognised: {' '.join(texts)}" + (f" (did you mean {near}?)" if near else "")
+
+
+def _explain(error: OSError) -> str:
+    what = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"The disk is full: {what} could not be written. Nothing that was already written is lost.\n"
+            "  Free some space, then run the same command again; `fit` goes on with --resume."
+        )
+    return f"{what}: {error.strerror}." if error.strerror else f"{type(error).__name__}: {error}."
+
+
+def _discard_output() -> None:
+    """Keep Python from failing once more when it flushes standard output at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(text: str, status: int) -> int:

@@ -9,6 +9,7 @@ student/         the best cycle's student
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -114,6 +115,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     Args:
         write: given the temporary path, writes there.
+
+    Raises:
+        OSError: it cannot be written; with an errno and the path, whatever the writer's library said.
     """
     temporary = path.with_name(TEMPORARY.replace("*", f"{path.name}.{os.getpid()}"))
     _remove(temporary)  # in a container the next process often has the same number
@@ -122,9 +126,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
-        raise
+        number = _disk_trouble(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _disk_trouble(error: BaseException) -> int | None:
+    """Return the errno of a failed write, if that is what it is: numpy and Rust libraries say it only in words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    words = {"No space left": errno.ENOSPC, "ree space": errno.ENOSPC, "File too large": errno.EFBIG}
+    words |= {" written": errno.EIO} if isinstance(error, OSError) else {}
+    return next((number for said, number in words.items() if said in str(error)), None)
 
 
 def _remove(path: Path) -> None:
