@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from lmteach_plugins.searchers.exact import ExactSearcher, search_device
-from lmteach_plugins.searchers.scann import ScannSearcher
 
 from lmteach.errors import RunError
 from lmteach.search.choose import EXACT_BELOW, Choice, choose_searcher
 from lmteach.search.protocol import Ids, Vectors
 from lmteach.search.vectors import checked_labels, not_built
+from lmteach_plugins.searchers.exact import ExactSearcher, search_device
+from lmteach_plugins.searchers.scann import ScannSearcher
 
 log = logging.getLogger(__name__)
 
