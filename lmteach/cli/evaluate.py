@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             "This run has no student yet.", where=str(args.run), mend="Go on: `lmteach fit --resume`."
         )
     recipe = load_recipe(str(folder.recipe), args.overrides).recipe
-    from lmteach.curriculum.cycles import open_context
+    from lmteach.curriculum.context import open_context
     from lmteach.curriculum.finish import evaluate_run
     from lmteach.tracking.console import Console
 

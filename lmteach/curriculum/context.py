@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,3 +86,19 @@ class RunContext:
                 mend="Name it as warmup.teacher, and one that judges as teacher.",
             )
         return StoredTeacher(teacher, self.store, self.counters)
+
+
+def open_context(recipe: Recipe, console: Console, *, store: Store | None = None) -> RunContext:
+    """Load a recipe's corpus and check that it fits; nothing else is built yet."""
+    from lmteach.corpus.load import load_corpus
+    from lmteach.recipe.check import check_label_count
+
+    corpus = load_corpus(recipe.corpus, recipe.seed, Path.cwd())
+    check_label_count(recipe, len(corpus.labels))
+    sizes = [
+        f"{len(corpus.train):,} train",
+        f"{len(corpus.dev or ()):,} dev",
+        f"{len(corpus.test or ()):,} test",
+    ]
+    console.say(f"corpus {corpus.name}: {', '.join(sizes)}, {len(corpus.labels):,} labels")
+    return RunContext(recipe, corpus, console, store, budget=Budget(**dataclasses.asdict(recipe.budget)))

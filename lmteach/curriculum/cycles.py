@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from lmteach import registry
-from lmteach.corpus.load import load_corpus
-from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.finish import finish_run
 from lmteach.curriculum.labelling import (
     JudgedShortlist,
@@ -28,12 +27,12 @@ from lmteach.curriculum.protocol import Curriculum, CycleResult, CycleState
 from lmteach.curriculum.training import train_student
 from lmteach.curriculum.warmup import warm_up
 from lmteach.errors import RunError
-from lmteach.recipe.check import check_label_count, check_recipe
+from lmteach.recipe.check import check_recipe
 from lmteach.recipe.load import flatten, load_recipe, to_yaml
 from lmteach.recipe.schema import Recipe
 from lmteach.students.tagger import save_labels
 from lmteach.teaching.annotations import Annotations
-from lmteach.teaching.cost import Budget, Spent
+from lmteach.teaching.cost import Spent
 from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console
 from lmteach.tracking.manifest import describe_run
@@ -63,19 +62,6 @@ def fit(recipe: Recipe, console: Console, *, resume: bool = False) -> dict[str, 
         return _run(recipe, folder, console)
     finally:
         folder.unlock()
-
-
-def open_context(recipe: Recipe, console: Console, *, store: Store | None = None) -> RunContext:
-    """Load a recipe's corpus and check that it fits; nothing else is built yet."""
-    corpus = load_corpus(recipe.corpus, recipe.seed, Path.cwd())
-    check_label_count(recipe, len(corpus.labels))
-    sizes = [
-        f"{len(corpus.train):,} train",
-        f"{len(corpus.dev or ()):,} dev",
-        f"{len(corpus.test or ()):,} test",
-    ]
-    console.say(f"corpus {corpus.name}: {', '.join(sizes)}, {len(corpus.labels):,} labels")
-    return RunContext(recipe, corpus, console, store, budget=Budget(**dataclasses.asdict(recipe.budget)))
 
 
 def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
