@@ -58,15 +58,14 @@ class TransformersTeacher:
     def identity(self) -> str:
         """Weights by content, prompt, precision, cuts; batch size and the way of reading do not count."""
         if not self._identity:
-            from lmteach.teaching.causal.loading import choose_device, choose_dtype
+            from lmteach.machine import choose_precision, device_name
 
             config = self.config
-            dtype = choose_dtype(config.precision, choose_device(config.device))
             parts = [
                 "transformers",
                 weights.fingerprint(self._source()),
                 self.prompt.identity,
-                str(dtype).removeprefix("torch."),
+                choose_precision(config.precision, device_name(config.device)),
                 f"cut{config.max_document_tokens}/{config.max_candidate_tokens}",
             ]
             if self.prompt.kind == "likelihood":
@@ -149,5 +148,7 @@ class TransformersTeacher:
             folder = weights.resolve(config.model, folder=self._folder)
             adapter = self._adapter() if config.adapter else None
             options = LoadOptions(config.device, config.precision, adapter, config.load_in_4bit)
-            self._scorer = Scorer(load_model(folder, options), config.batch_tokens, config.reading)
+            self._scorer = Scorer(
+                load_model(folder, options), config.batch_tokens, config.reading, compile_parts=config.compile
+            )
         return kind, self._scorer

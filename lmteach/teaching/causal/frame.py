@@ -25,6 +25,8 @@ _TEXT_MARKERS = (
 )
 _CHARS_PER_TOKEN = 24  # more than any text has; bounds the time that a 100 MB document costs
 
+_SHORTEST_PREAMBLE = 8
+
 
 class Frame:
     """A prompt as one model's tokenizer sees it.
@@ -60,7 +62,7 @@ class Frame:
         self.gap = " " if middle.endswith(" ") else ""
         middle = middle[: len(middle) - len(self.gap)]
         listed = ", ".join(self.defuse(c) for c in candidates)
-        self.head = self._head(head, listed)
+        self.preamble = self._preamble(head, listed)
         self.middle = self._own(middle)
         self.tail = self._own(tail)
 
@@ -106,7 +108,7 @@ class Frame:
         """Return other people's text with everything that imitates our frame broken up."""
         return defuse(text, self._markers)
 
-    def _head(self, head: str, listed: str) -> Tokens:
+    def _preamble(self, head: str, listed: str) -> Tokens:
         before, found, after = head.partition(_LISTED)
         ids = self._own(before) + ((self._foreign(listed) + self._own(after)) if found else ())
         if self.prompt.style != "chat" or not getattr(self.tokenizer, "chat_template", None):
@@ -141,9 +143,17 @@ class Frame:
                 found[i] = [t for t in again if t not in self._controls]
         return [tuple(ids[:limit]) for ids in found]
 
+    @property
+    def n_preamble(self) -> int:
+        """How many tokens of every prefix are worth reading once for all documents."""
+        n = len(self.preamble) - (not self.middle)  # one token must be left where a document is empty
+        return n if n >= _SHORTEST_PREAMBLE else 0
+
     def documents(self, texts: Sequence[str]) -> list[Tokens]:
         """Return each document's prefix: everything up to the candidate."""
-        return [self.head + ids + self.middle for ids in self.foreign(texts, limit=self.max_document_tokens)]
+        found = self.foreign(texts, limit=self.max_document_tokens)
+        # A model that knows no beginning token still needs one token to begin with.
+        return [self.preamble + ids + self.middle or (self.tokenizer.eos_token_id or 0,) for ids in found]
 
     def candidates(self, texts: Sequence[str]) -> list[Tokens]:
         """Return the tokens of each candidate, the tail not included."""

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmteach.teaching.causal.attention import attend
+from lmteach.teaching.causal.attention import Preamble, attend
 from lmteach.teaching.causal.layout import Layout, lay_out
-from lmteach.teaching.causal.request import Request
+from lmteach.teaching.causal.preambles import Preambles
+from lmteach.teaching.causal.request import Request, Tokens
 
 ATTENTION = "lmteach_shared_prefix"
 
@@ -32,6 +33,8 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     lmteach_layout: Layout | None = None,
+    lmteach_preamble: dict[int, Preamble] | None = None,
+    lmteach_keep: dict[int, Preamble] | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """The attention function as transformers calls it: [1, heads, N, width] in, [1, N, heads, width] out."""
@@ -41,11 +44,14 @@ def _attention(
         if options.get(name) is not None:
             raise UnsupportedError(f"its attention uses {name}")
     window = options.get("sliding_window")
-    if window is not None and int(lmteach_layout.positions_N.max()) >= window:
+    if window is not None and int(lmteach_layout.positions.max()) >= window:
         raise UnsupportedError(f"a prompt is longer than its sliding window of {window}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    return attend(q.contiguous(), k, v, lmteach_layout, scale)[None], None
+    if lmteach_keep is not None:
+        lmteach_keep[module.layer_idx] = (k.contiguous(), v.contiguous())
+    preamble = lmteach_preamble[module.layer_idx] if lmteach_preamble else None
+    return attend(q.contiguous(), k, v, lmteach_layout, scale, preamble)[None], None
 
 
 class GenericBackbone:
@@ -58,21 +64,37 @@ class GenericBackbone:
 
         AttentionInterface.register(ATTENTION, _attention)
         self._model, self._body = model, model.get_decoder()
+        self._preambles: Preambles[dict[int, Preamble]] = Preambles()
 
     @torch.inference_mode()
     def hidden(self, requests: Sequence[Request]) -> Tensor:
-        """Return the final hidden states at the wanted positions of all requests, in order: [W, width]."""
+        """Return the final hidden states at the wanted positions of all requests, in order: [W, width].
+
+        All requests have the same preamble.
+        """
+        preamble = (
+            self._preambles.get(requests[0].preamble, self._read_preamble) if requests[0].n_preamble else None
+        )
+        return self._read(requests, lmteach_preamble=preamble)
+
+    def _read_preamble(self, tokens: Tokens) -> dict[int, Preamble]:
+        kept: dict[int, Preamble] = {}
+        self._read([Request(tokens, ((),))], lmteach_keep=kept)
+        return kept
+
+    def _read(self, requests: Sequence[Request], **keywords: Any) -> Tensor:
         layout = lay_out(requests, device=self._model.device, dtype=self._model.dtype)
         before = self._model.config._attn_implementation
         self._model.set_attn_implementation(ATTENTION)
         try:
             out = self._body(
-                input_ids=layout.ids_N[None],
-                position_ids=layout.positions_N[None],
+                input_ids=layout.ids[None],
+                position_ids=layout.positions[None],
                 use_cache=False,
                 lmteach_layout=layout,
+                **keywords,
             )
         finally:
             self._model.set_attn_implementation(before)
         hidden_ND: Tensor = out.last_hidden_state[0]
-        return hidden_ND.index_select(0, layout.wanted_W)
+        return hidden_ND.index_select(0, layout.wanted)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import torch
@@ -17,7 +14,8 @@ from lmteach.teaching.answers import NO, YES, single_token_ids, spellings
 from lmteach.teaching.causal.frame import Frame
 from lmteach.teaching.causal.request import Request, Tokens
 from lmteach.teaching.causal.scorer import Scorer
-from lmteach.teaching.prompts import LETTERS, MAX_LISTED, Prompt, enumerate_candidates
+from lmteach.teaching.listing import agreement, shuffled_groups
+from lmteach.teaching.prompts import LETTERS, Prompt, enumerate_candidates
 from lmteach.types import Judgement
 
 Normalisation = Literal["mean", "sum"]
@@ -76,7 +74,11 @@ class Pointwise:
         """Return one request a judgement: the document once, each candidate with the question's rest."""
         prefixes = self._frame.documents([j.document for j in judgements])
         return [
-            Request(prefix, tuple(ids + self._frame.tail for ids in self._frame.candidates(j.candidates)))
+            Request(
+                prefix,
+                tuple(ids + self._frame.tail for ids in self._frame.candidates(j.candidates)),
+                n_preamble=self._frame.n_preamble,
+            )
             for prefix, j in zip(prefixes, judgements, strict=True)
         ]
 
@@ -115,7 +117,7 @@ class Likelihood:
             new = {label for label in own if label and label not in met}
             met |= new
             read = sum(len(label) - 1 for label in own if label) + sum(len(label) - 1 for label in new)
-            counts.append(len(prefix) + read)
+            counts.append(len(prefix) - self._frame.n_preamble + read)
         return counts
 
     def _tokens(self, judgements: Sequence[Judgement]) -> tuple[list[Tokens], list[list[Tokens]]]:
@@ -129,7 +131,7 @@ class Likelihood:
         readable = [[label for label in own if label] for own in labels]
         self._learn(scorer, sorted({label for own in readable for label in own}))
         asked = [i for i, own in enumerate(readable) if own]
-        found = scorer.log_probs([prefixes[i] for i in asked], [readable[i] for i in asked])
+        found = scorer.log_probs([self._request(prefixes[i], readable[i]) for i in asked])
         by_judgement = dict(zip(asked, map(iter, found), strict=True))
         scored = []
         for i, own in enumerate(labels):
@@ -141,8 +143,11 @@ class Likelihood:
         new = [label for label in labels if label not in self._known]
         for start in range(0, len(new), 256):
             part = new[start : start + 256]
-            (found,) = scorer.log_probs([self._without], [part])
+            (found,) = scorer.log_probs([self._request(self._without, part)])
             self._known.update(zip(part, found, strict=True))
+
+    def _request(self, prefix: Tokens, labels: Sequence[Tokens]) -> Request:
+        return Request(prefix, tuple(labels), n_preamble=self._frame.n_preamble)
 
     def _gain(self, label: Tokens, log_prob: float) -> float:
         gain = log_prob - self._known[label]
@@ -162,8 +167,8 @@ class Choice:
 
         self._frame = frame
 
-    def _ask(self, judgement: Judgement) -> tuple[Tokens, list[list[Tokens]]]:
-        """Return the prefix, and for each candidate the token sequences that spell it."""
+    def _ask(self, judgement: Judgement) -> tuple[Request, list[int]]:
+        """Return the request, and how many of its suffixes spell each candidate."""
         frame = self._frame(judgement.candidates if self._listed else ())
         names = [spellings(candidate) for candidate in judgement.candidates]
         spelled = [frame.candidates(variants) for variants in names]
@@ -172,33 +177,32 @@ class Choice:
         if any(a != b and b[: len(a)] == a for a in flat for b in flat):
             spelled = [[ids + self._end for ids in own] for own in spelled]
         unique = [list(dict.fromkeys(ids for ids in own if ids)) for own in spelled]
-        return frame.documents([judgement.document])[0], unique
+        (prefix,) = frame.documents([judgement.document])
+        suffixes = tuple(ids for own in unique for ids in own)
+        return Request(prefix, suffixes, n_preamble=frame.n_preamble), [len(own) for own in unique]
 
     def count(self, judgements: Sequence[Judgement]) -> list[int]:
         """See `Kind`."""
-        asked = map(self._ask, judgements)
-        return [len(prefix) + sum(len(ids) - 1 for own in names for ids in own) for prefix, names in asked]
+        return [_n_judged(self._ask(judgement)[0]) for judgement in judgements]
 
     def score(self, scorer: Scorer, judgements: Sequence[Judgement]) -> list[Scored]:
-        """See `Kind`."""
-        counts = self.count(judgements)
+        """See `Kind`. A candidate without a single token cannot be read."""
         asked = [self._ask(judgement) for judgement in judgements]
-        flat = [[ids for own in names for ids in own] for _, names in asked]
-        some = [i for i, own in enumerate(flat) if own]
-        found = dict(
-            zip(some, scorer.log_probs([asked[i][0] for i in some], [flat[i] for i in some]), strict=True)
-        )
+        some = [request for request, _ in asked if request.suffixes]
+        found = iter(scorer.log_probs(some))
         scored = []
-        for i, (_, names) in enumerate(asked):
-            values = iter(found.get(i, ()))
-            sums = [
-                torch.logsumexp(torch.tensor([next(values) for _ in own] or [float("-inf")]), 0)
-                for own in names
-            ]
-            log_probs = torch.log_softmax(torch.stack(sums), 0).tolist()
-            scores = tuple(p if own else None for p, own in zip(log_probs, names, strict=True))
-            scored.append(Scored(scores, counts[i]))
+        for request, n_spellings in asked:
+            values = torch.tensor(next(found) if request.suffixes else [])
+            sums = torch.stack([torch.logsumexp(own, 0) for own in torch.split(values, n_spellings)])
+            log_probs = torch.log_softmax(sums, 0).tolist()
+            scores = tuple(p if n else None for p, n in zip(log_probs, n_spellings, strict=True))
+            scored.append(Scored(scores, _n_judged(request)))
         return scored
+
+
+def _n_judged(request: Request) -> int:
+    """Return the tokens read for labels, the last of which is judged and not read."""
+    return request.n_tokens - sum(1 for suffix in request.suffixes if suffix)
 
 
 def _end_of_answer(tokenizer: Any) -> Tokens:
@@ -222,7 +226,7 @@ class Listwise:
     def _ask(self, judgement: Judgement) -> tuple[list[list[int]], tuple[Tokens, ...]]:
         """Return the orders asked for (positions of candidates), and each one's suffix."""
         orders = []
-        for group in _shuffled_groups(judgement):
+        for group in shuffled_groups(judgement):
             orders += [group, group[::-1]]
         texts = [enumerate_candidates([_line(judgement.candidates[i]) for i in order]) for order in orders]
         return orders, tuple(ids + self._frame.tail for ids in self._frame.lists(texts))
@@ -230,7 +234,8 @@ class Listwise:
     def _requests(self, judgements: Sequence[Judgement]) -> tuple[list[Request], list[list[list[int]]]]:
         prefixes = self._frame.documents([j.document for j in judgements])
         asked = [self._ask(j) for j in judgements]
-        requests = [Request(p, suffixes) for p, (_, suffixes) in zip(prefixes, asked, strict=True)]
+        n_preamble = self._frame.n_preamble
+        requests = [Request(p, s, n_preamble=n_preamble) for p, (_, s) in zip(prefixes, asked, strict=True)]
         return requests, [orders for orders, _ in asked]
 
     def count(self, judgements: Sequence[Judgement]) -> list[int]:
@@ -257,27 +262,3 @@ class Listwise:
 
 def _line(candidate: str) -> str:
     return " ".join(candidate.split())
-
-
-def _shuffled_groups(judgement: Judgement) -> list[list[int]]:
-    """Return the candidates' positions in an order that hangs on the judgement alone, cut into equal
-    lists.
-    """
-    text = "\0".join((judgement.document, *judgement.candidates))
-    order = list(range(len(judgement.candidates)))
-    random.Random(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()).shuffle(order)
-    n_groups = max(1, -(-len(order) // MAX_LISTED))
-    edges = [len(order) * i // n_groups for i in range(n_groups + 1)]
-    return [order[a:b] for a, b in pairwise(edges)]
-
-
-def agreement(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the share of pairs that both rank alike; 1 where there is no pair.
-
-    >>> agreement([3, 2, 1], [3, 1, 2])
-    0.6666666666666666
-    """
-    n = len(first)
-    pairs = [(i, j) for i in range(n) for j in range(i)]
-    alike = sum((first[i] > first[j]) == (second[i] > second[j]) for i, j in pairs)
-    return alike / len(pairs) if pairs else 1.0

@@ -1,7 +1,8 @@
 """How a batch of requests lies in memory: one flat row of tokens, no padding, and who attends to whom.
 
 Order: all prefixes, then all suffixes, both in the order of the requests. Linear layers see N tokens of many
-documents at once; only attention knows the borders.
+documents at once; only attention knows the borders. The requests' common preamble is not in the row: what
+was made of it is kept, and every token attends to it.
 
 Shape legend: N tokens, W wanted positions, R rows (queries) of a block, O own keys of a block.
 """
@@ -23,15 +24,15 @@ SUFFIX_ROWS = 256
 
 @dataclass(frozen=True)
 class Block:
-    """Queries `rows` attend to all keys of `past`, and to those keys of `own` that `mask_RO` does not bar.
+    """Queries `rows` attend to all keys of `past`, and to those keys of `own` that `mask` does not bar.
 
-    `mask_RO` is additive: 0 or -inf.
+    `mask`, [R, O], is additive: 0 or -inf.
     """
 
     rows: slice
     past: slice
     own: slice
-    mask_RO: Tensor  # noqa: N815
+    mask: Tensor
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,16 @@ class Layout:
     """A batch ready for a model.
 
     Attributes:
-        ids_N, positions_N: token ids, and their positions within their own prompt.
-        wanted_W: where hidden states are wanted.
+        ids, positions: token ids, and their positions within their own prompt, [N].
+        wanted: where hidden states are wanted, [W].
         n_prefix: tokens of all prefixes together; the suffixes begin there.
         blocks: attention of every token.
-        last_blocks: attention of the wanted positions alone; `rows` count within `wanted_W`.
+        last_blocks: attention of the wanted positions alone; `rows` count within `wanted`.
     """
 
-    ids_N: Tensor  # noqa: N815
-    positions_N: Tensor  # noqa: N815
-    wanted_W: Tensor  # noqa: N815
+    ids: Tensor
+    positions: Tensor
+    wanted: Tensor
     n_prefix: int
     blocks: tuple[Block, ...]
     last_blocks: tuple[Block, ...]
@@ -73,11 +74,11 @@ class Layout:
     @property
     def n_tokens(self) -> int:
         """N."""
-        return len(self.ids_N)
+        return len(self.ids)
 
 
 def lay_out(requests: Sequence[Request], *, device: torch.device, dtype: torch.dtype) -> Layout:
-    """Return the layout of the requests, on `device`, masks in `dtype`."""
+    """Return the layout of the requests without their preambles, on `device`, masks in `dtype`."""
     masks = _Masks(device, dtype)
     ids: list[int] = []
     positions: list[int] = []
@@ -85,14 +86,14 @@ def lay_out(requests: Sequence[Request], *, device: torch.device, dtype: torch.d
     starts: list[int] = []
     for request in requests:
         starts.append(len(ids))
-        ids += request.prefix
-        positions += range(len(request.prefix))
-        blocks += _prefix_blocks(starts[-1], len(request.prefix), masks)
+        ids += request.body
+        positions += range(request.n_preamble, len(request.prefix))
+        blocks += _prefix_blocks(starts[-1], len(request.body), masks)
     n_prefix = len(ids)
     wanted: list[int] = []
     last_blocks: list[Block] = []
     for request, start in zip(requests, starts, strict=True):
-        past = slice(start, start + len(request.prefix))
+        past = slice(start, start + len(request.body))
         for group in _groups(request):
             at, base = len(ids), len(wanted)
             lengths = [len(suffix) for suffix in group.suffixes]
@@ -109,9 +110,9 @@ def lay_out(requests: Sequence[Request], *, device: torch.device, dtype: torch.d
                 last = slice(base, len(wanted))
                 last_blocks.append(Block(last, past, own, masks.rows(mask_OO, [r - at for r in rows])))
     return Layout(
-        ids_N=torch.tensor(ids, device=device),
-        positions_N=torch.tensor(positions, device=device),
-        wanted_W=torch.tensor(wanted, device=device),
+        ids=torch.tensor(ids, device=device),
+        positions=torch.tensor(positions, device=device),
+        wanted=torch.tensor(wanted, device=device),
         n_prefix=n_prefix,
         blocks=tuple(blocks),
         last_blocks=tuple(last_blocks),
@@ -198,7 +199,7 @@ class _Masks:
 
 
 def _spans(requests: Sequence[Request], device: torch.device) -> Spans:
-    prefixes = [len(r.prefix) for r in requests]
+    prefixes = [len(r.body) for r in requests]
     each = [len(s) for r in requests for s in r.suffixes if s]
     suffixes = [sum(map(len, r.suffixes)) for r in requests]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from lmteach.errors import TeacherError, missing_package
+from lmteach.errors import RecipeError, TeacherError, missing_package
+from lmteach.machine import Precision, choose_precision, device_name
 
 log = logging.getLogger(__name__)
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -26,38 +25,18 @@ class LoadOptions:
     load_in_4bit: bool = False
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device meant; "auto" is the GPU of this process where there is one.
+def choose(device: str, precision: Precision) -> tuple[torch.device, torch.dtype]:
+    """Return the device meant, and bf16 where it computes that fast, else fp32, unless one is demanded.
 
     Raises:
         TeacherError: torch does not know the device, or it is not there.
     """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TeacherError(f"The device '{name}' is not to be had: {str(error).splitlines()[0]}") from error
-    return device
-
-
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return bf16 where the device computes it fast, else fp32, unless one is demanded."""
-    if precision == "auto":
-        return torch.bfloat16 if _fast_bf16(device) else torch.float32
-    return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def _fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
-        return False
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+        place = device_name(device)
+    except RecipeError as error:
+        raise TeacherError(f"The device '{device}' is not to be had.", where="teacher.device") from error
+    dtype = torch.bfloat16 if choose_precision(precision, place) == "bf16" else torch.float32
+    return torch.device(place), dtype
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -83,8 +62,7 @@ def load_model(folder: Path, options: LoadOptions) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    device = choose_device(options.device)
-    dtype = choose_dtype(options.precision, device)
+    device, dtype = choose(options.device, options.precision)
     keywords: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
     if options.load_in_4bit:
         keywords |= {"quantization_config": _four_bit(dtype), "device_map": {"": device}}
