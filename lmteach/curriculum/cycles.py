@@ -15,7 +15,7 @@ import numpy as np
 
 from lmteach import registry
 from lmteach.curriculum.context import RunContext, open_context
-from lmteach.curriculum.finish import finish_run
+from lmteach.curriculum.finish import cycle_events, finish_run
 from lmteach.curriculum.labelling import (
     JudgedShortlist,
     encode,
@@ -37,6 +37,7 @@ from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console
 from lmteach.tracking.manifest import describe_run
 from lmteach.tracking.run_folder import RunFolder, read_json, write_json, write_whole
+from lmteach.tracking.tables import print_final
 
 
 def fit(recipe: Recipe, console: Console, *, resume: bool = False) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def fit(recipe: Recipe, console: Console, *, resume: bool = False) -> dict[str, 
         finished = [event for event in folder.events() if event.get("event") == "final"]
         if finished:
             console.say(f"{folder.path} is finished already; nothing was done again.")
+            print_final(console, finished[-1], [event["dev_p1"] for event in cycle_events(folder)])
             return finished[-1]
         return _run(recipe, folder, console)
     finally:

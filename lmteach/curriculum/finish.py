@@ -29,8 +29,7 @@ def finish_run(
         seconds: what the run took up to here, in this process.
     """
     started = time.monotonic()
-    cycles = {event["cycle"]: event for event in folder.events() if event.get("event") == "cycle"}
-    events = [cycles[number] for number in range(n_cycles)]
+    events = cycle_events(folder)[:n_cycles]
     final: dict[str, Any] = {"event": "final", "best_cycle": best, "cycles": n_cycles}
     if context.corpus.test is not None and context.corpus.test.has_gold:
         students: dict[str, Path | None] = {"untuned": None}
@@ -44,6 +43,12 @@ def finish_run(
     folder.log(final)
     print_final(context.console, final, [event["dev_p1"] for event in events])
     return final
+
+
+def cycle_events(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the last line of each cycle in metrics.jsonl, by number; a killed run may have written one twice."""
+    cycles = {event["cycle"]: event for event in folder.events() if event.get("event") == "cycle"}
+    return [cycles[number] for number in sorted(cycles)]
 
 
 def evaluate_run(context: RunContext, folder: RunFolder) -> dict[str, Any]:
