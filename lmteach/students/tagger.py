@@ -57,10 +57,10 @@ def load_labels(folder: Path) -> tuple[list[str], Vectors]:
         RunError: they are missing or do not fit each other.
     """
     try:
-        lines = (folder / LABELS).read_text(encoding="utf-8").splitlines()
-        names = [str(json.loads(line)["name"]) for line in lines]
+        with (folder / LABELS).open(encoding="utf-8", newline="\n") as file:
+            names = [str(json.loads(line)["name"]) for line in file]  # a name may hold U+2028
         vectors: Any = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"This student has no label set that can be read: {error}.",
             where=str(folder),
