@@ -58,10 +58,11 @@ def encode_texts(
                 for places in token_batches([len(ids) for ids in token_ids], budget):
                     batch = encoder.collate([token_ids[i] for i in places])
                     output_BD = encoder(_move(batch, device)).float().cpu().numpy()
-                    if not np.isfinite(output_BD).all():
+                    bad = ~np.isfinite(output_BD).all(axis=1)
+                    if bad.any():
                         raise LmteachError(
-                            f"The encoder returned NaN or infinity for one of {len(places)} texts.",
-                            where=f"text {start + places[0]}",
+                            f"The encoder returned NaN or infinity for {bad.sum()} of {len(places)} texts.",
+                            where=f"text {start + places[int(bad.argmax())]}",
                             mend="Training diverged: try a lower training.lr, or training.precision=fp32.",
                         )
                     vectors[start + np.asarray(places)] = output_BD
