@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.curriculum.protocol import CycleResult, CycleState
+from lmteach.errors import RecipeError
 
 
 class LmtxCurriculum:
@@ -27,6 +28,10 @@ class LmtxCurriculum:
         fresh: bool = False
 
     def __init__(self, config: Config) -> None:
+        for key in ("cycles", "n_documents", "patience"):
+            value = getattr(config, key)
+            if value is not None and value < 1:
+                raise RecipeError(f"It is {value}; it must be 1 or more.", where=f"curriculum.{key}")
         self.config = config
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.curriculum.protocol import CycleResult, CycleState
+from lmteach.errors import RecipeError
 
 
 class OnceCurriculum:
@@ -21,6 +22,10 @@ class OnceCurriculum:
         n_documents: int | None = None
 
     def __init__(self, config: Config) -> None:
+        if config.n_documents is not None and config.n_documents < 1:
+            raise RecipeError(
+                f"It is {config.n_documents}; it must be 1 or more.", where="curriculum.n_documents"
+            )
         self.config = config
 
     @property

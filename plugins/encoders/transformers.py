@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lmteach.errors import RecipeError
+
 if TYPE_CHECKING:
     from lmteach.students.pooled_encoder import PooledEncoder
 
@@ -32,6 +34,15 @@ class TransformersEncoder:
         from lmteach.students.pooled_encoder import PooledEncoder
         from lmteach.weights import resolve
 
+        for key in ("document_length", "search_length", "label_length"):
+            if getattr(config, key) < 3:  # the model's own two marks, and one token of text
+                raise RecipeError(
+                    f"It is {getattr(config, key)}; it must be 3 or more.", where=f"student.encoder.{key}"
+                )
+        if config.dropout is not None and not 0 <= config.dropout < 1:
+            raise RecipeError(
+                f"It is {config.dropout}; it must be 0 or more, below 1.", where="student.encoder.dropout"
+            )
         return PooledEncoder(
             resolve(config.model),
             pooling=config.pooling,
