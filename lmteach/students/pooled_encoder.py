@@ -37,6 +37,8 @@ class PooledEncoder(nn.Module):
         self.lengths = dict(lengths)
         changed = {} if dropout is None else _dropout_keys(folder, dropout)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        if self.tokenizer.pad_token is None:  # of a language model; masked, so any token will do
+            self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model = AutoModel.from_pretrained(folder, dtype=torch.float32, **changed)
         # BERT's pooler is unused, yet part of the saved model; trainable, its missing gradient would stop DDP.
         if getattr(self.model, "pooler", None) is not None:
