@@ -16,18 +16,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line a plugin; with --check exit 1 if one is broken."""
-    from lmteach.errors import PluginError
+    from lmteach.errors import LmteachError
     from lmteach.registry import KINDS, entries, load
 
     broken = 0
     for kind in [args.kind] if args.kind else KINDS:
+        names = [entry.name for entry in entries(kind)]
         for entry in entries(kind):
-            note = ""
+            note = "  CLASH: announced twice" if names.count(entry.name) > 1 else ""
             if args.check:
                 try:
                     load(kind, entry.name)
                     note = "  ok"
-                except PluginError as error:
+                except LmteachError as error:
                     broken += 1
                     note = f"  BROKEN: {error}"
             print(f"{kind:<11}{entry.name:<16}{entry.distribution} {entry.version}  {entry.target}{note}")
