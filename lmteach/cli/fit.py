@@ -22,9 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load the recipe and run its cycles."""
+    from lmteach.recipe.check import check_recipe
     from lmteach.recipe.load import load_recipe
 
     recipe = load_recipe(args.recipe, args.overrides).recipe
+    check_recipe(recipe)  # before what takes seconds to import
     from lmteach.curriculum.cycles import fit
     from lmteach.tracking.console import Console
 
