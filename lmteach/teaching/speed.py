@@ -52,7 +52,7 @@ def estimate_speed(
         whose = f"that this machine's {device} reaches now"
     how = (
         f"{flops / 1e9:.2g} GFLOP a token by {source}, at {SHARE_OF_PEAK:.0%} of the "
-        f"{rate / 1e12:.2g} TFLOP/s {whose}"
+        f"{rate / 1e12:.3g} TFLOP/s {whose}"
     )
     return SpeedEstimate(flops / (rate * SHARE_OF_PEAK), how)
 
