@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmteach import registry
+from lmteach import registry, weights
 from lmteach.errors import RecipeError
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
@@ -17,6 +17,7 @@ from lmteach.teaching.cost import Budget, Counters
 from lmteach.teaching.protocol import Teacher, TeacherResources
 from lmteach.teaching.stored_teacher import StoredTeacher
 from lmteach.tracking.console import Console
+from lmteach.tracking.run_folder import write_json
 
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Corpus
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class RunContext:
     """A recipe at work. Nothing heavy is built before it is asked for.
 
-    `store` None = verdicts are not kept.
+    `store` None = verdicts are not kept. `spent_path` None = what labelling spent is not kept.
     """
 
     recipe: Recipe
@@ -38,6 +39,26 @@ class RunContext:
     store: Store | None = None
     counters: Counters = field(default_factory=Counters)
     budget: Budget = field(default_factory=Budget)
+    spent_path: Path | None = None
+
+    def save_spent(self) -> None:
+        """Keep what was spent so far, so that a killed run's caps still hold when it is resumed."""
+        if self.spent_path is not None:
+            write_json(self.spent_path, self.budget.spent.as_dict())
+
+    def fingerprints(self) -> dict[str, Any]:
+        """Return what names the run's data and models, for its manifest.
+
+        The teacher is built for it, so that one that cannot be stops a run before it has cost anything.
+        """
+        with self.teacher() as teacher:
+            identity = teacher.identity
+        model = self.recipe.student.encoder.get("model")
+        return {
+            "corpus": self.corpus.fingerprint,
+            "teacher": identity,
+            "student": None if model is None else weights.fingerprint(weights.resolve(str(model))),
+        }
 
     @property
     def device(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lmteach import registry
+from lmteach import registry, weights
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.finish import cycle_events, finish_run
 from lmteach.curriculum.labelling import (
@@ -68,7 +68,7 @@ def fit(recipe: Recipe, console: Console, *, resume: bool = False) -> dict[str, 
 
 def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
     """Make the folder this recipe's, or make sure that it is."""
-    if not folder.recipe.is_file():
+    if not folder.manifest.is_file():  # a run that got no further than its corpus or teacher has done nothing
         write_whole(folder.recipe, lambda path: path.write_text(to_yaml(recipe), encoding="utf-8"))
         return
     if not resume:
@@ -94,10 +94,12 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
     store = Store.open(recipe.run.store, run=recipe.name)
     try:
         context = open_context(recipe, console, store=store)
-        context.budget.spent = _spent_before(folder)
+        context.spent_path = folder.path / "spent.json"
+        if context.spent_path.is_file():
+            context.budget.spent = Spent(**read_json(context.spent_path))
         if not folder.manifest.is_file():
-            fingerprints = {"corpus": context.corpus.fingerprint, "teacher": recipe.teacher}
-            write_json(folder.manifest, describe_run(seed=recipe.seed, fingerprints=fingerprints))
+            manifest = describe_run(seed=recipe.seed, fingerprints=context.fingerprints())
+            write_json(folder.manifest, manifest)
         curriculum: Curriculum = registry.build("curriculum", recipe.curriculum)
         start = warm_up(context, folder)
         history: list[CycleResult] = []
@@ -110,6 +112,15 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
         return finish_run(context, folder, len(history), best, time.monotonic() - started)
     finally:
         store.close()
+
+
+def _fingerprints(context: RunContext) -> dict[str, Any]:
+    """Return what a run stands on: the corpus's content, the teacher's identity, the student's first weights."""
+    with context.teacher() as teacher:
+        identity = teacher.identity
+    model = context.recipe.student.encoder.get("model")
+    start = {"model": model, "fingerprint": weights.fingerprint(weights.resolve(model))} if model else None
+    return {"corpus": context.corpus.fingerprint, "teacher": identity, "student_start": start}
 
 
 def _keep_student(context: RunContext, student: Path, folder: RunFolder) -> None:
@@ -162,7 +173,6 @@ def _run_cycle(
     annotations = Annotations.load(folder / "annotations.npz")
     dev_p1 = _judge_dev(context, student, annotations, folder)
     spent = context.counters - before
-    _add_spent(run, context)
     event = {
         "event": "cycle",
         "cycle": number,
@@ -216,12 +226,3 @@ def affirmed_share(judged: JudgedShortlist, rule: str, cutoff: float) -> float:
     else:
         affirmed = scores_nk[:, 0] > cutoff
     return float(affirmed.mean())
-
-
-def _spent_before(folder: RunFolder) -> Spent:
-    path = folder.path / "spent.json"
-    return Spent(**read_json(path)) if path.is_file() else Spent()
-
-
-def _add_spent(folder: RunFolder, context: RunContext) -> None:
-    write_json(folder.path / "spent.json", context.budget.spent.as_dict())

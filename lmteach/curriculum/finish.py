@@ -39,6 +39,8 @@ def finish_run(
         final |= measure(context, students, f"cycle {best}")
     final["teacher"] = _teacher_summary(context, folder, events)
     final |= {name: sum(event[name] for event in events) for name in SUMMED}
+    # A cycle that was killed and begun again tells only of its second attempt; what was spent tells of both.
+    final["judgements"] = max(final["judgements"], context.budget.spent.judgements)
     final["seconds"] = max(seconds, sum(event["seconds"] for event in events)) + time.monotonic() - started
     folder.log(final)
     print_final(context.console, final, [event["dev_p1"] for event in events])

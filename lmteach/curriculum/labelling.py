@@ -235,8 +235,12 @@ def judge(
                 unread=int(counts["unread"]),
             )
             done = n_done
+            context.save_spent()
 
-        said = annotate(teacher, judgements, budget=context.budget, progress=progress)
+        try:
+            said = annotate(teacher, judgements, budget=context.budget, progress=progress)
+        finally:
+            context.save_spent()
     if said.stopped_by:
         context.console.say(f"judge: stopped at {said.stopped_by}; what was judged by then is used")
     ids_nk = shortlist.label_ids_qk[:, :k]
