@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmteach import registry, weights
+from lmteach import registry
 from lmteach.errors import RecipeError
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
@@ -45,20 +45,6 @@ class RunContext:
         """Keep what was spent so far, so that a killed run's caps still hold when it is resumed."""
         if self.spent_path is not None:
             write_json(self.spent_path, self.budget.spent.as_dict())
-
-    def fingerprints(self) -> dict[str, Any]:
-        """Return what names the run's data and models, for its manifest.
-
-        The teacher is built for it, so that one that cannot be stops a run before it has cost anything.
-        """
-        with self.teacher() as teacher:
-            identity = teacher.identity
-        model = self.recipe.student.encoder.get("model")
-        return {
-            "corpus": self.corpus.fingerprint,
-            "teacher": identity,
-            "student": None if model is None else weights.fingerprint(weights.resolve(str(model))),
-        }
 
     @property
     def device(self) -> str:

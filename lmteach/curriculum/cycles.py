@@ -98,7 +98,7 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
         if context.spent_path.is_file():
             context.budget.spent = Spent(**read_json(context.spent_path))
         if not folder.manifest.is_file():
-            manifest = describe_run(seed=recipe.seed, fingerprints=context.fingerprints())
+            manifest = describe_run(seed=recipe.seed, fingerprints=_fingerprints(context))
             write_json(folder.manifest, manifest)
         curriculum: Curriculum = registry.build("curriculum", recipe.curriculum)
         start = warm_up(context, folder)
@@ -115,7 +115,10 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
 
 
 def _fingerprints(context: RunContext) -> dict[str, Any]:
-    """Return what a run stands on: the corpus's content, the teacher's identity, the student's first weights."""
+    """Return what a run stands on: the corpus's content, the teacher's identity, the student's first weights.
+
+    The teacher is built for it, so that one that cannot be stops a run before it has cost anything.
+    """
     with context.teacher() as teacher:
         identity = teacher.identity
     model = context.recipe.student.encoder.get("model")
