@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
@@ -80,6 +81,8 @@ class Prompt:
             problems.append(f"{wanted} must come behind {{document}}: the document is read once for all.")
         elif place == "answer" and not self.answer.endswith(wanted):
             problems.append(f"`answer` must end in {wanted}.")
+        if self.shots and self.kind != "choice":
+            problems.append("Worked examples (`shots`) serve only a choice prompt.")
         return problems
 
     @property
@@ -112,11 +115,9 @@ def defuse(text: str, markers: Sequence[str]) -> str:
     for marker in markers:
         if len(marker) < 2:
             continue
-        low, at = marker.lower(), 0
-        while (at := text.lower().find(low, at)) >= 0:
-            end = at + len(marker)
-            text = f"{text[: end - 1]} {text[end - 1 :]}"
-            at = end
+        pattern = re.compile(re.escape(marker), re.IGNORECASE)
+        while pattern.search(text):  # more than once where markers overlap, as in "]]]" for "]]"
+            text = pattern.sub(lambda found: f"{found[0][:-1]} {found[0][-1]}", text)
     return text
 
 
