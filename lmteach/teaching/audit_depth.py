@@ -83,5 +83,5 @@ def recommend_depth(
     yields = np.array([row.marginal for row in rows])
     half = WINDOW // 2
     smooth = [yields[max(0, i - half) : i + half + 1].mean() for i in range(len(rows))]
-    worth = [row.k for row, value in zip(rows, smooth, strict=True) if value >= least_yield]
+    worth = [row.k for row, value in zip(rows, smooth, strict=True) if value >= least_yield - 1e-12]
     return min(enough, max(worth, default=rows[0].k))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lmteach.metrics.intervals import Interval
+from lmteach.teaching.audit_depth import FOUND_SHARE, LEAST_YIELD
 from lmteach.tracking.console import Console
 
 if TYPE_CHECKING:
@@ -133,8 +134,9 @@ def _print_depths(console: Console, audit: Audit) -> None:
         print(f"nothing was found within {deepest}, so no k is recommended")
     else:
         print(
-            f"recommended: search.n_judged={audit.recommended} ({audit.deep_documents:,} documents judged to "
-            f"{deepest}): the fewest that hold 90% of the {what}, unless a judgement there brings under 0.05"
+            f"recommended: search.n_judged={audit.recommended} ({audit.deep_documents:,} documents to {deepest}): "
+            f"the fewest that hold {FOUND_SHARE:.0%} of these {what}, but none past the last place around which one "
+            f"more judgement brings {LEAST_YIELD:g}"
         )
 
 
