@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from lmteach.teaching.prices import PriceTable
     from lmteach.tracking.console import Console
 
-    prices = PriceTable.load(args.prices)
+    PriceTable.load(args.prices)  # a faulty one is found before anything is encoded
     console = Console(quiet=args.quiet)
     work = lay_groundwork(recipe, console, with_shortlist=args.shortlist, n_sample=args.sample)
     timed = None
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
         timed = probe(work, console, args.probe)
     machine = Machine(args.usd_per_hour, None if args.tflops is None else args.tflops * 1e12)
-    plan = cost(work, prices=prices, machine=machine, timed=timed)
+    plan = cost(work, prices=args.prices, machine=machine, timed=timed)
     if args.json is not None:
         from lmteach.tracking.run_folder import write_json
 

@@ -80,11 +80,16 @@ class Plan:
 
 
 def cost(
-    work: Groundwork, *, prices: PriceTable, machine: Machine = THIS_MACHINE, timed: Probe | None = None
+    work: Groundwork,
+    *,
+    prices: Path | None = None,
+    machine: Machine = THIS_MACHINE,
+    timed: Probe | None = None,
 ) -> Plan:
     """Put numbers on a recipe's labelling.
 
     Args:
+        prices: a price table over the shipped one and over the teacher's own.
         machine: what the teacher will run on.
         timed: a probe, whose seconds count instead of an estimate.
 
@@ -112,11 +117,13 @@ class _Pricer:
         self,
         work: Groundwork,
         part: TeacherPart,
-        prices: PriceTable,
+        prices: Path | None,
         machine: Machine,
         timed: Probe | None,
     ) -> None:
-        self.part, self.prices, self.timed = part, prices, timed
+        self.part, self.timed = part, timed
+        own = getattr(part.config, "prices", "")
+        self.prices = PriceTable.load(prices or (Path(own).expanduser() if own else None))
         self.n_parts, self.n_labels = len(work.parts), work.sizes.labels
         resources = TeacherResources(build=_nothing, corpus=work.corpus, seed=work.recipe.seed)
         self.cut = 0 if work.corpus is not None else made_up_length(work.parts)
@@ -125,7 +132,7 @@ class _Pricer:
         if part.reads_prompts:
             self.tokens = estimate_tokens(part, work.sample, resources)
             self.speed = None if timed else estimate_speed(part, resources, machine.flops)
-        self.hourly, self.hourly_how = _hourly(part, prices, machine.usd_an_hour)
+        self.hourly, self.hourly_how = _hourly(part, self.prices, machine.usd_an_hour)
 
     def cost(self, stages: Sequence[Stage]) -> PartCost:
         """Return what these labellings cost at most."""

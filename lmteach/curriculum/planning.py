@@ -175,8 +175,7 @@ def draw_sample(work: Groundwork, n: int) -> list[Judgement]:
 
 def made_up_length(parts: Sequence[TeacherPart]) -> int:
     """Return the tokens at which the teachers cut a document: what is assumed where texts are missing."""
-    cuts = [getattr(part.config, "max_document_tokens", None) or MADE_UP_TOKENS for part in parts]
-    return max(cuts, default=MADE_UP_TOKENS)
+    return max((part.document_cut or MADE_UP_TOKENS for part in parts), default=MADE_UP_TOKENS)
 
 
 def _random_shortlist(work: Groundwork, rng: np.random.Generator, n: int) -> Shortlist:

@@ -62,6 +62,13 @@ class TeacherPart:
         return hasattr(self.cls, "flops_per_token")
 
     @property
+    def document_cut(self) -> int | None:
+        """Tokens at which it cuts a document, about; None where its keys do not say."""
+        characters = getattr(self.config, "max_document_chars", None)
+        in_characters = int(characters / CHARACTERS_A_TOKEN) if characters else None
+        return getattr(self.config, "max_document_tokens", None) or in_characters
+
+    @property
     def reads_prompts(self) -> bool:
         """Whether it reads tokens, here or elsewhere."""
         return hasattr(self.cls, "count_tokens") or hasattr(self.config, "prompt")
@@ -145,7 +152,7 @@ def _counted(teacher: Any, sample: Sequence[Judgement]) -> TokenEstimate:
     n_pairs = sum(len(judgement.candidates) for judgement in sample)
     n_labels = len({candidate for judgement in sample for candidate in judgement.candidates})
     pair = (again - alone) / max(1, n_pairs - len(sample))
-    how = f"its tokenizer on {len(sample)} document{'' if len(sample) == 1 else 's'}"
+    how = f"by the teacher's own count on {len(sample)} document{'' if len(sample) == 1 else 's'}"
     return TokenEstimate(alone / len(sample) - pair, pair, (first - again) / max(1, n_labels), how)
 
 
@@ -154,11 +161,11 @@ def _guessed(part: TeacherPart, sample: Sequence[Judgement], reason: str) -> Tok
 
     prompt = load_prompt(part.config.prompt)
     frame = _tokens(prompt.system + prompt.user + prompt.answer)
-    cut = getattr(part.config, "max_document_tokens", None) or float("inf")
+    cut = part.document_cut or float("inf")
     document = sum(min(cut, _tokens(judgement.document)) for judgement in sample) / len(sample)
     candidates = [candidate for judgement in sample for candidate in judgement.candidates]
     candidate = sum(map(_tokens, candidates)) / max(1, len(candidates))
-    how = f"{CHARACTERS_A_TOKEN:g} characters a token, as {reason}"
+    how = f"at {CHARACTERS_A_TOKEN:g} characters a token, as {reason}"
     if prompt.kind in ("pointwise", "likelihood") and not part.runs_here:  # a whole prompt for each candidate
         return TokenEstimate(0.0, frame + document + candidate, 0.0, how)
     label = candidate if prompt.kind == "likelihood" else 0.0
