@@ -171,12 +171,13 @@ def configure(cls: type[Any], options: Mapping[str, Any], where: str = "") -> An
     from omegaconf.errors import OmegaConfBaseException
 
     schema = config_schema(cls)
-    unknown = [key for key in options if key not in schema]
+    known = [str(key) for key in schema]  # `in` would deny a key that has no default
+    unknown = [key for key in options if key not in known]
     if unknown:
         raise RecipeError(
             f"{cls.__name__} has no key '{unknown[0]}'.",
             where=where or None,
-            nearest=nearest_name(unknown[0], [str(k) for k in schema]),
+            nearest=nearest_name(unknown[0], known),
         )
     try:
         return OmegaConf.to_object(OmegaConf.merge(schema, literal(options)))

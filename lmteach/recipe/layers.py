@@ -92,8 +92,8 @@ def _find_parent(parent: str, child: Path) -> Path:
 def parse_override(text: str) -> Leaf:
     """Read `key=value`; leading dashes are dropped, as sweeps and habit put them there.
 
-    A key of text takes text as it stands where YAML reads something else into it: `corpus.text={title}` is no
-    mapping, `name=2024` no number, `corpus.path=` no null.
+    A key of text takes text as it stands, unless it is in quotes: `corpus.text={title}` is no mapping,
+    `name=2024` no number, `corpus.path=` no null.
 
     Raises:
         RecipeError: no `key=value`, no YAML, or a place within a list.
@@ -112,16 +112,13 @@ def parse_override(text: str) -> Leaf:
             where=COMMAND_LINE,
             mend=f"Write {key.partition('[')[0]}=[...].",
         )
+    if key in text_keys() and not written.startswith(("'", '"')):
+        return Leaf(key, written, COMMAND_LINE)
     try:
         parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={written}"]))
-        value = parsed["value"]
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        if key in text_keys():
-            return Leaf(key, written, COMMAND_LINE)
         raise RecipeError(f"'{text}' cannot be read: {_first_line(error)}", where=COMMAND_LINE) from error
-    if key in text_keys() and not isinstance(value, str):
-        value = written
-    return Leaf(key, value, COMMAND_LINE)
+    return Leaf(key, parsed["value"], COMMAND_LINE)
 
 
 @cache
@@ -142,7 +139,7 @@ def _read_file(path: Path) -> tuple[list[Leaf], str]:
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        if tree is None:
+        if tree is None or tree.tag == "tag:yaml.org,2002:null":
             return [], ""
         if not isinstance(tree, yaml.MappingNode):
             raise RecipeError("A recipe is a mapping of sections.", where=str(path))

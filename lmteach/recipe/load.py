@@ -152,10 +152,11 @@ def _set(tree: DictConfig, key: str, leaf: Leaf, section: str) -> str | None:
         above = ".".join([*([section] if section else []), *parts[:depth]])
         if not isinstance(node, DictConfig):
             return f"{leaf.origin}: '{above}' is a value, it has no key '{part}'."
-        if part not in node:
+        here = [str(k) for k in node]  # `in` denies a key that has no value yet
+        if part not in here:
             if issubclass(OmegaConf.get_type(node) or dict, dict):
                 break  # an open mapping of a plugin's Config takes any key
-            return _unknown(leaf, above, part, [str(k) for k in node])
+            return _unknown(leaf, above, part, here)
         if depth < len(parts) - 1:
             if isinstance(node._get_node(part), AnyNode):
                 node[part] = {}  # a value of any type becomes a mapping, say `prompt` with keys of its own
