@@ -70,7 +70,6 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "loss.n_negatives": recipe.loss.n_negatives,
         "loss.temperature": recipe.loss.temperature,
         "corpus.n_dev": recipe.corpus.n_dev,
-        "search.batch_tokens": recipe.search.batch_tokens or 1,
         "evaluation.resamples": recipe.evaluation.resamples,
         "trainer.devices": recipe.trainer.devices,
         "trainer.num_nodes": recipe.trainer.num_nodes,
@@ -96,7 +95,11 @@ def _range_problems(recipe: Recipe) -> Iterator[str]:
         value = getattr(recipe.training, key)
         if not 0 <= value < math.inf:
             yield f"training.{key} = {value} must be 0 or more."
-    optional = {"training.gradient_clip": recipe.training.gradient_clip, "warmup.lr": recipe.warmup.lr}
+    optional = {
+        "search.batch_tokens": recipe.search.batch_tokens,
+        "training.gradient_clip": recipe.training.gradient_clip,
+        "warmup.lr": recipe.warmup.lr,
+    }
     for key, value in optional.items():
         if value is not None and not 0 < value < math.inf:
             yield f"{key} = {value} must be above 0, or null."
