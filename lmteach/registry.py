@@ -45,10 +45,11 @@ def entries(kind: str) -> tuple[PluginEntry, ...]:
     """
     if kind not in KINDS:
         raise PluginError(f"There is no plugin kind '{kind}'.", nearest=nearest_name(kind, KINDS))
-    found = {
-        PluginEntry(kind, p.name, p.value, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?")
-        for p in importlib.metadata.entry_points(group=KINDS[kind])
-    }
+    found = set()
+    for point in importlib.metadata.entry_points(group=KINDS[kind]):
+        about: Any = point.dist.metadata if point.dist else {}  # one that is damaged lacks them
+        owner, version = (str(about[key]) if key in about else "?" for key in ("Name", "Version"))
+        found.add(PluginEntry(kind, point.name, point.value, owner, version))
     return tuple(sorted(found, key=lambda e: (e.name, e.distribution)))
 
 
