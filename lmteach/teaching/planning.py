@@ -17,6 +17,7 @@ from lmteach import registry, weights
 from lmteach.errors import LmteachError, RecipeError, TeacherError
 from lmteach.teaching.protocol import TeacherResources
 from lmteach.teaching.stored_teacher import narrow
+from lmteach.tracking.run_folder import write_whole
 from lmteach.types import Judgement
 
 CHARACTERS_A_TOKEN = 4.0
@@ -177,29 +178,45 @@ def _tokens(text: str) -> float:
 
 
 def with_small_files(config: Any) -> Any:
-    """Return the config with a hub model's name replaced by a folder of its tokenizer and sizes.
-
-    Raises:
-        TeacherError: the hub cannot be reached and they are not in its cache.
-    """
+    """Return the config with the model replaced by a folder of its tokenizer and sizes; see `small_files`."""
     folder = small_files(str(getattr(config, "model", "")))
     return config if folder is None else dataclasses.replace(config, model=str(folder))
 
 
 def small_files(model: str) -> Path | None:
-    """Return a folder with the tokenizer and sizes of a hub model, fetched without its weights.
-
-    None for a model that lies here.
+    """Return a folder with the tokenizer and sizes of a model, got without its weights; None for a folder here.
 
     Raises:
-        TeacherError: neither the hub nor its cache has them.
+        TeacherError: neither the hub nor its cache has them, or a GGUF file cannot be read.
         PluginError: the package that should hold the model is not installed.
     """
-    if not model or weights.locate(model) is not None:
+    found = weights.locate(model) if model else None
+    if not model or (found is not None and found.suffix != ".gguf"):
         return None
+    if found is not None:
+        return _files_in_gguf(found)
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(model, allow_patterns=_CONFIG_FILES, etag_timeout=5))
     except Exception as error:  # of three libraries; all mean that they are not to be had
         raise TeacherError(f"The files of '{model}' are not to be had from the hub.") from error
+
+
+def _files_in_gguf(gguf: Path) -> Path:
+    """Write out a GGUF file's tokenizer and sizes once; its weights, many times larger, stay as they are."""
+    target = weights.cache_folder() / "tokenizers" / weights.fingerprint(gguf)
+    if (target / "config.json").is_file():
+        return target
+    from transformers import AutoConfig, AutoTokenizer
+
+    def write(folder: Path) -> None:
+        AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(folder)
+        AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(folder)
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, write)
+    except Exception as error:  # a damaged file, an unknown architecture, a full disk
+        raise TeacherError(f"{gguf.name} cannot be read: {error}", where=str(gguf)) from error
+    return target

@@ -56,8 +56,9 @@ class Frame:
         if not found:
             raise TeacherError(f"The model's chat template drops a part of the prompt '{prompt.name}'.")
         own = head + middle + tail
-        self._markers = [m for m in (*_TEXT_MARKERS, prompt.fence) if m in own]
         self._controls = _control_tokens(tokenizer)
+        # Control tokens are not recognised in a document anyway; spelled out they could still mislead.
+        self._markers = [m for m in (*_TEXT_MARKERS, *self._controls.values(), prompt.fence) if m in own]
         # A space in front of the candidate belongs to its first token in most vocabularies.
         self.gap = " " if middle.endswith(" ") else ""
         middle = middle[: len(middle) - len(self.gap)]

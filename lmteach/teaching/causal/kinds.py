@@ -171,12 +171,12 @@ class Choice:
         """Return the request, and how many of its suffixes spell each candidate."""
         frame = self._frame(judgement.candidates if self._listed else ())
         names = [spellings(candidate) for candidate in judgement.candidates]
-        spelled = [frame.candidates(variants) for variants in names]
-        flat = [ids for own in spelled for ids in own if ids]
+        spelled = [[ids for ids in frame.candidates(variants) if ids] for variants in names]
+        flat = [ids for own in spelled for ids in own]
         # Where one answer begins another, only its end tells them apart.
         if any(a != b and b[: len(a)] == a for a in flat for b in flat):
             spelled = [[ids + self._end for ids in own] for own in spelled]
-        unique = [list(dict.fromkeys(ids for ids in own if ids)) for own in spelled]
+        unique = [list(dict.fromkeys(own)) for own in spelled]
         (prefix,) = frame.documents([judgement.document])
         suffixes = tuple(ids for own in unique for ids in own)
         return Request(prefix, suffixes, n_preamble=frame.n_preamble), [len(own) for own in unique]

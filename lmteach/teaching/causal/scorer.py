@@ -55,36 +55,44 @@ class Scorer:
         compile_parts: bool = False,
     ) -> None:
         self.batch_tokens = batch_tokens or default_batch_tokens(model.device)
-        self._plain = PlainBackbone(model, 4 * self.batch_tokens)
-        self._compile_parts = compile_parts
         self.readout = Readout(model)
-        self.backbone = self._plain if reading == "plain" else self._choose(model, reading)
+        self._longest: int | None = getattr(model.config, "max_position_embeddings", None)
+        plain = PlainBackbone(model, 4 * self.batch_tokens)
+        # Only what is chosen is kept: packed weights are a copy, and the model's own go with the last
+        # reference.
+        self.backbone: Backbone = plain
+        if reading != "plain":
+            self.backbone = self._choose(model, plain, compile_parts) or self._plain_or_raise(plain, reading)
 
-    def _choose(self, model: Any, reading: Reading) -> Backbone:
-        reasons = []
-        for kind in (LlamaBackbone, GenericBackbone):
+    def _choose(self, model: Any, plain: Backbone, compile_parts: bool) -> Backbone | None:
+        """Return the fastest backbone whose scores are those of the plain way, or None."""
+        self._reasons: list[str] = []
+        makers: tuple[Callable[[], Backbone], ...] = (
+            lambda: LlamaBackbone(model, compile_parts=compile_parts),
+            lambda: GenericBackbone(model),
+        )
+        for make in makers:
             try:
-                backbone: Backbone
-                if kind is LlamaBackbone:
-                    backbone = LlamaBackbone(model, compile_parts=self._compile_parts)
-                else:
-                    backbone = GenericBackbone(model)
-                off = self._disagreement(backbone)
+                backbone = make()
+                off = self._disagreement(backbone, plain)
             except (UnsupportedError, TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
                 if is_out_of_memory(error):
-                    raise
-                reasons.append(f"{kind.__name__}: {error}")
+                    raise TeacherError("Out of memory while the teacher was loaded.") from error
+                self._reasons.append(str(error).partition("\n")[0])
                 continue
             if off <= _TOLERANCE[model.dtype]:
                 log.info("reading: %s", backbone.name)
                 return backbone
-            reasons.append(f"{kind.__name__}: scores are off by {off:.2g}")
-        if reading == "shared":
-            raise TeacherError(f"The model cannot share prefixes ({'; '.join(reasons)}).")
-        log.warning("reading one prompt a candidate, which is slow (%s)", "; ".join(reasons))
-        return self._plain
+            self._reasons.append(f"its scores are off by {off:.2g}")
+        return None
 
-    def _disagreement(self, backbone: Backbone) -> float:
+    def _plain_or_raise(self, plain: Backbone, reading: Reading) -> Backbone:
+        if reading == "shared":
+            raise TeacherError(f"The model cannot share prefixes ({'; '.join(self._reasons)}).")
+        log.warning("reading one prompt a candidate, which is slow (%s)", "; ".join(self._reasons))
+        return plain
+
+    def _disagreement(self, backbone: Backbone, plain: Backbone) -> float:
         """Return how far log-probabilities are from those of the plain way, on a tiny probe."""
         n_tokens = min(len(self.readout.weight_VD), 1000)
         ids = [(7919 * i + 13) % n_tokens for i in range(40)]
@@ -95,7 +103,7 @@ class Scorer:
             ),
             Request((*preamble, *ids[23:30]), (tuple(ids[30:34]), tuple(ids[34:39])), "each", len(preamble)),
         ]
-        found = [self.readout.rows(b.hidden(probe), ids).log_softmax(-1) for b in (self._plain, backbone)]
+        found = [self.readout.rows(b.hidden(probe), ids).log_softmax(-1) for b in (plain, backbone)]
         return float((found[0] - found[1]).square().mean().sqrt())
 
     def rows(self, requests: Sequence[Request], token_ids: Sequence[int]) -> list[Tensor]:
@@ -144,27 +152,43 @@ class Scorer:
     ) -> list[Tensor]:
         """Return what `read` makes of each request's hidden states; out of memory halves the batch."""
         found: list[Tensor] = [torch.empty(0)] * len(requests)
-        waiting = list(batches(requests, self.batch_tokens))[::-1]
+        waiting = list(range(len(requests)))
+        done: set[int] = set()
         while waiting:
-            batch = waiting.pop()
-            try:
-                for i, part in zip(
-                    batch, read(self._hidden([requests[j] for j in batch]), batch), strict=True
-                ):
+            for batch in batches([requests[i] for i in waiting], self.batch_tokens):
+                own = [waiting[i] for i in batch]
+                parts = self._attempt(requests, own, read)
+                if parts is None:
+                    self._shrink(sum(requests[i].n_tokens for i in own))
+                    break
+                for i, part in zip(own, parts, strict=True):
                     found[i] = part
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if not self._shrink(sum(requests[i].n_tokens for i in batch)):
-                    raise TeacherError(
-                        f"Out of memory with {self.batch_tokens} tokens at once.",
-                        mend="Use a smaller model, a lower max_document_tokens, or more memory.",
-                    ) from error
-                waiting += _regrouped(requests, batch, self.batch_tokens)
+                done.update(own)
+            waiting = [i for i in waiting if i not in done]
         return found
+
+    def _attempt(
+        self,
+        requests: Sequence[Request],
+        batch: Sequence[int],
+        read: Callable[[Tensor, Sequence[int]], list[Tensor]],
+    ) -> list[Tensor] | None:
+        """Return what `read` makes of a batch, or None where memory ran out.
+
+        The error is dropped here, since its traceback holds the tensors that must go.
+        """
+        try:
+            return read(self._hidden([requests[i] for i in batch]), batch)
+        except UnsupportedError as error:
+            raise TeacherError(f"The model cannot read this: {error}.", mend="Set reading: plain.") from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
 
     def _hidden(self, requests: Sequence[Request]) -> Tensor:
         """Return the hidden states of a batch; a request beyond the budget is read in parts."""
+        self._check_length(requests)
         if len(requests) > 1 or requests[0].n_tokens <= self.batch_tokens:
             return self.backbone.hidden(requests)
         parts = split(requests[0], self.batch_tokens)
@@ -173,22 +197,32 @@ class Scorer:
         shared = 1 if requests[0].read == "each" else 0
         return torch.cat([found[0], *(part[shared:] for part in found[1:])])
 
-    def _shrink(self, n_tokens: int) -> bool:
-        """Halve the budget below `n_tokens`; return whether it could be halved."""
+    def _check_length(self, requests: Sequence[Request]) -> None:
+        longest = max(len(r.prefix) + max(map(len, r.suffixes), default=0) for r in requests)
+        if self._longest is not None and longest > self._longest:
+            raise TeacherError(
+                f"A prompt has {longest} tokens; the model reads at most {self._longest}.",
+                mend="Lower the teacher's max_document_tokens.",
+            )
+
+    def _shrink(self, n_tokens: int) -> None:
+        """Halve the budget below `n_tokens`.
+
+        Raises:
+            TeacherError: it is too small to be halved.
+        """
         smaller = min(self.batch_tokens, n_tokens) // 2
         if smaller < _FEWEST_TOKENS:
-            return False
+            raise TeacherError(
+                f"Out of memory with {n_tokens} tokens at once.",
+                mend="Use a smaller model, a lower max_document_tokens, or more memory.",
+            )
         log.warning("out of memory: reading %d tokens at once instead of %d", smaller, self.batch_tokens)
         self.batch_tokens = smaller
-        self._plain.batch_tokens = min(self._plain.batch_tokens, 4 * smaller)
+        if isinstance(self.backbone, PlainBackbone):
+            self.backbone.batch_tokens = 4 * smaller
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return True
-
-
-def _regrouped(requests: Sequence[Request], batch: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    own = [requests[i] for i in batch]
-    return [[batch[j] for j in part] for part in batches(own, batch_tokens)][::-1]
 
 
 def default_batch_tokens(device: torch.device) -> int:

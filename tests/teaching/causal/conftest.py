@@ -66,21 +66,15 @@ def make_tokenizer(*, template: str | None = CHATML) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    space = "\u0120"  # how byte-level vocabularies write a space
-    words = [f"{s}{w}" for w in ("yes", "Yes", "no", "No") for s in ("", space)]
-    vocabulary = {
-        token: i for i, token in enumerate([*alphabet, *[space + a for a in alphabet if a.isalpha()]])
-    }
-    merges = []
-    for word in words:
-        for end in range(2, len(word) + 1):
-            piece = word[:end]
-            if piece not in vocabulary:
-                vocabulary[piece] = len(vocabulary)
-            if (word[: end - 1], word[end - 1]) not in merges:
-                merges.append((word[: end - 1], word[end - 1]))
-    merges += [(space, a) for a in alphabet if a.isalpha() and (space, a) not in merges]
+    vocabulary = {token: i for i, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges: list[tuple[str, str]] = []
+    for word in ("yes", "Yes", "no", "No", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
+        for spelled in (f"\u0120{word}", word):  # how byte-level vocabularies write a space
+            for end in range(2, len(spelled) + 1):
+                merge = (spelled[: end - 1], spelled[end - 1])
+                if merge not in merges:
+                    merges.append(merge)
+                    vocabulary[spelled[:end]] = len(vocabulary)
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
