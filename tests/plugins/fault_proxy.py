@@ -14,13 +14,14 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 BEFORE = ("drop_before", "429", "429_soon", "500", "503", "quota", "401", "404", "hang")
+Memory = dict[tuple[str, bytes], tuple[int, bytes]]
 AFTER = ("drop_after", "truncate", "garble", "html", "delay", "slow")
 
 
@@ -38,11 +39,12 @@ class Faults:
     seed: int = 0
     seconds: float = 3.0
     only_first: int | None = None  # spare a body that came so many times
+    begin_at: int = 0  # spare so many requests at first
 
-    def pick(self, body: bytes, n_before: int) -> str:
-        """Return the fault that befalls a body the n-th time, or "" for none."""
+    def pick(self, body: bytes, n_before: int, n_requests: int) -> str:
+        """Return the fault that befalls a body that came `n_before` times, or "" for none."""
         assert set(self.rates) <= {*BEFORE, *AFTER}, self.rates
-        if self.only_first is not None and n_before >= self.only_first:
+        if n_requests < self.begin_at or (self.only_first is not None and n_before >= self.only_first):
             return ""
         digest = hashlib.sha256(f"{self.seed} {n_before} ".encode() + body).digest()
         draw = int.from_bytes(digest[:8], "big") / 2**64
@@ -54,7 +56,13 @@ class Faults:
 
 
 class FaultProxy:
-    """Runs from `start` to `stop`, or as a context.
+    """Serves as long as its context lasts.
+
+    Args:
+        upstream: the address of the server behind.
+        faults: what is spoilt.
+        memory: what the server behind answered to which request; kept there, and answered from there.
+        change: what is done to every answer of the server behind.
 
     Attributes:
         sent: requests by body, as they came.
@@ -64,8 +72,15 @@ class FaultProxy:
         most_at_once: the most requests that were under way at the same time.
     """
 
-    def __init__(self, upstream: str, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        faults: Faults | None = None,
+        memory: Memory | None = None,
+        change: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> None:
         self.upstream, self.faults = urlsplit(upstream), faults or Faults()
+        self.memory, self.change = memory, change
         self.sent: Counter[bytes] = Counter()
         self.passed: Counter[bytes] = Counter()
         self.whole: Counter[bytes] = Counter()
@@ -110,7 +125,7 @@ class FaultProxy:
         """Serve one request, spoiling it or not."""
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         with self._lock:
-            fault = self.faults.pick(body, self.sent[body])
+            fault = self.faults.pick(body, self.sent[body], self.sent.total())
             self.sent[body] += 1
             self.spoilt.update([fault] if fault else [])
             self.headers.append(dict(handler.headers))
@@ -142,7 +157,7 @@ class FaultProxy:
     def _pass_on(self, handler: BaseHTTPRequestHandler, body: bytes, fault: str) -> None:
         with self._lock:
             self.passed[body] += 1
-        status, answer = self._ask(handler.path, body)
+        status, answer = self._ask(handler, body)
         if fault in ("delay", "slow"):
             time.sleep(self.faults.seconds / (1 if fault == "delay" else 10))
         if fault == "drop_after":
@@ -158,15 +173,26 @@ class FaultProxy:
                 with self._lock:
                     self.whole[body] += 1
 
-    def _ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+    def _ask(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+        key = (handler.path, body)
+        if self.memory is not None and key in self.memory:
+            return self.memory[key]
         assert self.upstream.hostname is not None
-        connection = http.client.HTTPConnection(self.upstream.hostname, self.upstream.port, timeout=120)
+        connection = http.client.HTTPConnection(self.upstream.hostname, self.upstream.port, timeout=300)
         try:
-            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"}
+            if handler.headers["Authorization"]:
+                headers["Authorization"] = handler.headers["Authorization"]
+            connection.request("POST", handler.path, body, headers)
             reply = connection.getresponse()
-            return reply.status, reply.read()
+            status, answer = reply.status, reply.read()
         finally:
             connection.close()
+        if self.change is not None:
+            answer = json.dumps(self.change(json.loads(answer))).encode()
+        if self.memory is not None:
+            self.memory[key] = status, answer
+        return status, answer
 
 
 def _reply(

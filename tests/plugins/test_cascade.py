@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lmteach_plugins.teachers.cascade import CascadeTeacher
 
 from lmteach.errors import TeacherError
 from lmteach.teaching.annotator import annotate
@@ -19,6 +18,7 @@ from lmteach.teaching.protocol import Teacher, TeacherResources
 from lmteach.teaching.store import Store
 from lmteach.teaching.stored_teacher import StoredTeacher
 from lmteach.types import Judgement, Usage, Verdict
+from lmteach_plugins.teachers.cascade import CascadeTeacher
 
 scores = st.one_of(st.none(), st.floats(-3, 3))
 

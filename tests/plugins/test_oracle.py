@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lmteach_plugins.teachers.oracle import SCORE, OracleTeacher
 
 from lmteach.corpus.corpus import Corpus, Documents, LabelSet
 from lmteach.errors import RunError, TeacherError
 from lmteach.teaching.protocol import Teacher, TeacherResources
 from lmteach.types import Document, Judgement
+from lmteach_plugins.teachers.oracle import SCORE, OracleTeacher
 
 N_LABELS = 40
 

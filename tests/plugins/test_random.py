@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lmteach_plugins.teachers.random import RandomTeacher
 
 from lmteach.errors import TeacherError
 from lmteach.teaching.protocol import TeacherResources
 from lmteach.testing import no_members
 from lmteach.types import Judgement
+from lmteach_plugins.teachers.random import RandomTeacher
 
 
 def scores(seed: int = 1, **keys: float) -> np.ndarray:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lmteach_plugins.teachers.replay import NO, YES, ReplayTeacher
 
 from lmteach.errors import LmteachError, TeacherError
 from lmteach.teaching.protocol import TeacherResources
@@ -18,6 +17,7 @@ from lmteach.teaching.store_transfer import export_store
 from lmteach.teaching.stored_teacher import StoredTeacher
 from lmteach.testing import no_members
 from lmteach.types import Judgement, Verdict
+from lmteach_plugins.teachers.replay import NO, YES, ReplayTeacher
 
 
 def build(path: Path, **keys: Any) -> ReplayTeacher:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lmteach_plugins.teachers.segment import SegmentTeacher
 
 from lmteach.errors import TeacherError
 from lmteach.teaching.protocol import TeacherResources
 from lmteach.testing import no_members
 from lmteach.types import Document
+from lmteach_plugins.teachers.segment import SegmentTeacher
 
 
 def build(**keys: Any) -> SegmentTeacher:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lmteach_plugins.teachers.title import TitleTeacher
 
 from lmteach.errors import TeacherError
 from lmteach.teaching.protocol import TeacherResources
 from lmteach.testing import no_members
 from lmteach.types import Document
+from lmteach_plugins.teachers.title import TitleTeacher
 
 
 def pair(text: str, title: str = "", **keys: Any) -> tuple[str, str] | None:
