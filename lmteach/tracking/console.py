@@ -58,9 +58,8 @@ class Console:
             table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
         for row in rows:
             table.add_row(*row)
-        # Piped output is as wide as the table, so that no figure is cut.
-        width = None if sys.stdout.isatty() else 400
-        RichConsole(width=width, highlight=False, markup=False).print(table)
+        # As wide as it needs to be wherever it goes: a narrow terminal wraps the lines, but no figure is cut.
+        RichConsole(width=400, highlight=False, markup=False).print(table)
 
 
 class _Silent:

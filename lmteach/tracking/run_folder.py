@@ -139,7 +139,9 @@ def _disk_trouble(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     words = {"No space left": errno.ENOSPC, "ree space": errno.ENOSPC, "File too large": errno.EFBIG}
-    words |= {" written": errno.EIO} if isinstance(error, OSError) else {}
+    words |= (
+        {" requested and ": errno.ENOSPC} if isinstance(error, OSError) else {}
+    )  # numpy, of a short write
     return next((number for said, number in words.items() if said in str(error)), None)
 
 
