@@ -10,6 +10,7 @@ Shape legend: n documents, k candidates of each.
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,22 @@ class JudgedShortlist:
 
     @classmethod
     def load(cls, path: Path) -> JudgedShortlist:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            return cls(file["label_ids_nk"], file["scores_nk"], file["judged_nk"], str(file["stopped_by"]))
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: the file is damaged or something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(
+                    file["label_ids_nk"], file["scores_nk"], file["judged_nk"], str(file["stopped_by"])
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"These verdicts cannot be read: {error}.",
+                where=str(path),
+                mend="Delete the file; the run makes it anew, from the store.",
+            ) from error
 
 
 class Judgements(Sequence[Judgement]):

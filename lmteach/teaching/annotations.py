@@ -5,6 +5,7 @@ Shape legend: n documents, k candidates each (padded), p positives in all.
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -117,7 +118,7 @@ class Annotations:
                 fields = AnnotationCounts.__dataclass_fields__
                 counts = AnnotationCounts(**{name: data[f"counts_{name}"].item() for name in fields})
                 return cls(data["indptr"], data["label_ids"], data["weights"], counts)
-        except (OSError, KeyError, ValueError, EOFError) as error:
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"The annotations cannot be read: {error}", where=str(path), mend="Make this cycle again."
             ) from error
