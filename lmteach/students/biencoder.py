@@ -82,4 +82,5 @@ class BiEncoderModule(lightning.LightningModule):
             warmup_steps=self.optimizer.warmup_steps,
             eps=self.optimizer.eps,
             weight_decay=self.optimizer.weight_decay,
+            fused=not self.trainer.gradient_clip_val,
         )

@@ -77,7 +77,7 @@ def test_steps_bring_documents_to_their_labels(minilm1: Path, monkeypatch) -> No
 
 def test_frozen_parts_are_left_to_themselves(encoder: PooledEncoder) -> None:
     module = BiEncoderModule(encoder, TripletLossOptions(), OptimizerOptions(lr=0.5, weight_decay=0.1))
-    module._trainer = type("T", (), {"estimated_stepping_batches": 10})()
+    module._trainer = type("T", (), {"estimated_stepping_batches": 10, "gradient_clip_val": None})()
     optimizer = module.configure_optimizers()["optimizer"]
     given = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert given == {id(p) for p in encoder.parameters() if p.requires_grad}

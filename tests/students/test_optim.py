@@ -44,6 +44,22 @@ def test_the_optimiser_is_told_everything() -> None:
     assert (optimizer.defaults["eps"], optimizer.defaults["weight_decay"]) == (1e-3, 0.25)
 
 
+def test_the_quick_form_steps_alike() -> None:
+    def trained(fused: bool) -> torch.Tensor:
+        torch.manual_seed(4)
+        weight = torch.nn.Parameter(torch.randn(50, 7))
+        made = adamw_linear([weight], lr=0.01, n_steps=20, weight_decay=0.1, fused=fused)
+        assert bool(made["optimizer"].defaults["fused"]) is fused
+        for _ in range(20):
+            made["optimizer"].zero_grad()
+            (weight**2).sum().backward()
+            made["optimizer"].step()
+            made["lr_scheduler"]["scheduler"].step()
+        return weight.detach()
+
+    torch.testing.assert_close(trained(True), trained(False), rtol=1e-5, atol=1e-6)
+
+
 def test_it_takes_an_iterator() -> None:
     module = torch.nn.Linear(2, 2)
     made = adamw_linear(module.parameters(), lr=0.1, n_steps=5)
