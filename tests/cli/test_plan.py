@@ -205,3 +205,27 @@ def test_the_verbs_files_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_plan_of_a_real_teacher_comes_true(call: Call, tmp_path: Path) -> None:
+    """SmolLM2 on 40 docstrings: the tokens planned are those that the teacher then reads."""
+    run = [f"run.folder={tmp_path / 'run'}", f"run.store={tmp_path / 'store.sqlite'}"]
+    small = ["--recipe", "lmtx_quickstart", *run, "corpus.n_train=40", "corpus.n_dev=10", "search.n_judged=5"]
+    small += ["warmup.teacher={}", "dev.n_judged=5", "curriculum.cycles=1"]
+    file = tmp_path / "plan.json"
+    status, out, err = call("plan", *small, "--shortlist", "--quiet", "--json", file)
+    assert status == 0, err
+    (part,) = json.loads(file.read_text())["first"]
+    status, out, err = call("annotate", *small, "--quiet")
+    assert status == 0, err
+    with Store.open(tmp_path / "store.sqlite") as store:
+        (stats,) = store.stats()
+    assert stats.verdicts == 250
+    assert part["tokens"] == pytest.approx(stats.usage.prompt_tokens, rel=0.15)
+    assert part["seconds"] == pytest.approx(stats.usage.seconds, rel=20), "the order of magnitude"
+    status, out, err = call(
+        "audit", *small, "--documents", 40, "--prompt", "likelihood-chat", "--sample", 8, "--quiet"
+    )
+    assert status == 0, err
+    assert "prompt likelihood-chat" in out
