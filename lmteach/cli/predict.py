@@ -40,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.top_k < 1:
         raise LmteachError(f"--top-k is {args.top_k}; it must be 1 or more.")
+    if args.output != "-" and (Path(args.output).is_dir() or not Path(args.output).parent.is_dir()):
+        what = "is a folder" if Path(args.output).is_dir() else "is in a folder that does not exist"
+        raise LmteachError(f"--output {args.output} {what}.")  # said now, not when all is tagged
     from lmteach.corpus.reading import read_documents
     from lmteach.curriculum.open_run import open_student, read_run
 
@@ -56,9 +59,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chunks(documents: Iterator[InputRecord]) -> Iterator[list[InputRecord]]:
-    from itertools import islice
+    """Yield documents by the chunk; those before one that cannot be read come out before its error does."""
+    from lmteach.errors import LmteachError
 
-    while chunk := list(islice(documents, CHUNK)):
+    chunk: list[InputRecord] = []
+    try:
+        for document in documents:
+            chunk.append(document)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    except LmteachError:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
         yield chunk
 
 
@@ -84,6 +99,13 @@ def _opened(output: str) -> Iterator[TextIO]:
         return
     path = Path(output)
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        yield file
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+    except BaseException:
+        if partial.is_file() and partial.stat().st_size:
+            print(f"predict: what was tagged by then is in {partial}", file=sys.stderr)
+        else:
+            partial.unlink(missing_ok=True)
+        raise
     partial.replace(path)
