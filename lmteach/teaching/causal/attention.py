@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lmteach.teaching.causal.layout import Block, Layout
+from lmteach.teaching.causal.layout import Block, Layout, Spans
 
 Preamble = tuple[Tensor, Tensor]
 """One layer's keys and values of the common preamble, [E, J, D] each."""
@@ -19,8 +19,8 @@ def attend(
     q_NHD: Tensor, k_NJD: Tensor, v_NJD: Tensor, layout: Layout, scale: float, preamble: Preamble | None
 ) -> Tensor:
     """Return the attention output of every token, [N, H, D]."""
-    if _has_flash(q_NHD):
-        return _attend_spans(q_NHD, k_NJD, v_NJD, layout, scale, preamble)
+    if layout.spans is not None:
+        return _attend_spans(q_NHD, k_NJD, v_NJD, layout.spans, layout.n_prefix, scale, preamble)
     return attend_blocks(q_NHD, k_NJD, v_NJD, layout.blocks, scale, preamble)
 
 
@@ -28,7 +28,7 @@ def attend_wanted(
     q_NHD: Tensor, k_NJD: Tensor, v_NJD: Tensor, layout: Layout, scale: float, preamble: Preamble | None
 ) -> Tensor:
     """Return the attention output of the wanted positions alone, [W, H, D]: all that a last layer needs."""
-    if _has_flash(q_NHD):
+    if layout.spans is not None:
         return attend(q_NHD, k_NJD, v_NJD, layout, scale, preamble).index_select(0, layout.wanted)
     q_WHD = q_NHD.index_select(0, layout.wanted)
     return attend_blocks(q_WHD, k_NJD, v_NJD, layout.last_blocks, scale, preamble)
@@ -77,18 +77,25 @@ def _keys(x_NJD: Tensor, block: Block, before_EJD: Tensor | None) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _has_flash(q: Tensor) -> bool:
-    return q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and q.shape[-1] <= 256
+def takes_spans(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
+    """Whether torch has its flash kernel for cumulative lengths there."""
+    return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16) and head_width <= 256
 
 
 def _attend_spans(
-    q_NHD: Tensor, k_NJD: Tensor, v_NJD: Tensor, layout: Layout, scale: float, preamble: Preamble | None
+    q_NHD: Tensor,
+    k_NJD: Tensor,
+    v_NJD: Tensor,
+    spans: Spans,
+    n_prefix: int,
+    scale: float,
+    preamble: Preamble | None,
 ) -> Tensor:
     """Attend with the flash kernel for cumulative lengths, part by part, and merge the parts, which is exact.
 
     The parts: every prefix and suffix to itself; the suffixes to their prefix; all to the preamble.
     """
-    spans, n = layout.spans, layout.n_prefix
+    n = n_prefix
     own = (spans.own, spans.max_own)
     out_NHD, lse_HN = _flash(q_NHD, k_NJD, v_NJD, own, own, scale, causal=True)
     if n < len(q_NHD):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmteach.teaching.causal.attention import Preamble, attend
+from lmteach.teaching.causal.attention import Preamble, attend, takes_spans
 from lmteach.teaching.causal.layout import Layout, lay_out
 from lmteach.teaching.causal.preambles import Preambles
 from lmteach.teaching.causal.request import Request, Tokens
@@ -64,6 +64,9 @@ class GenericBackbone:
 
         AttentionInterface.register(ATTENTION, _attention)
         self._model, self._body = model, model.get_decoder()
+        config = model.config
+        width = getattr(config, "hidden_size", 0) // max(1, getattr(config, "num_attention_heads", 1))
+        self._head_width = getattr(config, "head_dim", None) or width
         self._preambles: Preambles[dict[int, Preamble]] = Preambles()
 
     @torch.inference_mode()
@@ -83,7 +86,9 @@ class GenericBackbone:
         return kept
 
     def _read(self, requests: Sequence[Request], **keywords: Any) -> Tensor:
-        layout = lay_out(requests, device=self._model.device, dtype=self._model.dtype)
+        device, dtype = self._model.device, self._model.dtype
+        by_spans = takes_spans(device, dtype, self._head_width)
+        layout = lay_out(requests, device=device, dtype=dtype, by_spans=by_spans)
         before = self._model.config._attn_implementation
         self._model.set_attn_implementation(ATTENTION)
         try:

@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lmteach.teaching.causal.request import Request
+from lmteach.teaching.causal.request import Request, Tokens
 
 PREFIX_ROWS = 192  # rows a block: small enough to skip most of the future, large enough for a fast matmul
 SUFFIX_ROWS = 256
@@ -59,6 +59,7 @@ class Layout:
         ids, positions: token ids, and their positions within their own prompt, [N].
         wanted: where hidden states are wanted, [W].
         n_prefix: tokens of all prefixes together; the suffixes begin there.
+        spans: the borders, for a kernel that takes them so; else None, and there are blocks.
         blocks: attention of every token.
         last_blocks: attention of the wanted positions alone; `rows` count within `wanted`.
     """
@@ -67,9 +68,9 @@ class Layout:
     positions: Tensor
     wanted: Tensor
     n_prefix: int
-    blocks: tuple[Block, ...]
-    last_blocks: tuple[Block, ...]
-    spans: Spans
+    spans: Spans | None
+    blocks: tuple[Block, ...] = ()
+    last_blocks: tuple[Block, ...] = ()
 
     @property
     def n_tokens(self) -> int:
@@ -77,79 +78,81 @@ class Layout:
         return len(self.ids)
 
 
-def lay_out(requests: Sequence[Request], *, device: torch.device, dtype: torch.dtype) -> Layout:
-    """Return the layout of the requests without their preambles, on `device`, masks in `dtype`."""
-    masks = _Masks(device, dtype)
+def lay_out(
+    requests: Sequence[Request], *, device: torch.device, dtype: torch.dtype, by_spans: bool = False
+) -> Layout:
+    """Return the layout of the requests without their preambles.
+
+    Args:
+        requests: at least one, each with a suffix.
+        device: where the tensors go.
+        dtype: of the masks.
+        by_spans: describe the borders by cumulative lengths rather than blocks.
+    """
     ids: list[int] = []
     positions: list[int] = []
-    blocks: list[Block] = []
     starts: list[int] = []
     for request in requests:
         starts.append(len(ids))
         ids += request.body
         positions += range(request.n_preamble, len(request.prefix))
-        blocks += _prefix_blocks(starts[-1], len(request.body), masks)
     n_prefix = len(ids)
     wanted: list[int] = []
-    last_blocks: list[Block] = []
+    groups: list[_Group] = []
     for request, start in zip(requests, starts, strict=True):
-        past = slice(start, start + len(request.body))
-        for group in _groups(request):
+        end = start + len(request.body)
+        for k, suffixes in enumerate(_grouped(request.suffixes)):
             at, base = len(ids), len(wanted)
-            lengths = [len(suffix) for suffix in group.suffixes]
-            for suffix in group.suffixes:
+            for suffix in suffixes:
                 ids += suffix
                 positions += range(len(request.prefix), len(request.prefix) + len(suffix))
-            own = slice(at, len(ids))
-            mask_OO = masks.suffixes(lengths)
-            if lengths and len(ids) > at:
-                blocks.append(Block(own, past, own, mask_OO))
-            rows = _wanted_rows(group, at, past.stop - 1, first=group.first)
-            wanted += rows
-            if rows:
-                last = slice(base, len(wanted))
-                last_blocks.append(Block(last, past, own, masks.rows(mask_OO, [r - at for r in rows])))
+            wanted += _wanted_rows(suffixes, at, end - 1, each=request.read == "each", first=k == 0)
+            own, rows = slice(at, len(ids)), slice(base, len(wanted))
+            groups.append(_Group(slice(start, end), own, rows, tuple(map(len, suffixes))))
+    prefixes = [slice(start, start + len(r.body)) for start, r in zip(starts, requests, strict=True)]
+    blocks, last_blocks = ((), ()) if by_spans else _blocks(prefixes, groups, wanted, _Masks(device, dtype))
     return Layout(
         ids=torch.tensor(ids, device=device),
         positions=torch.tensor(positions, device=device),
         wanted=torch.tensor(wanted, device=device),
         n_prefix=n_prefix,
+        spans=_spans(requests, device) if by_spans else None,
         blocks=tuple(blocks),
         last_blocks=tuple(last_blocks),
-        spans=_spans(requests, device),
     )
 
 
 @dataclass(frozen=True)
 class _Group:
-    suffixes: tuple[tuple[int, ...], ...]
-    each: bool
-    first: bool
+    """Some suffixes of one prefix: where the prefix, they themselves and what is wanted of them lie."""
+
+    past: slice
+    own: slice
+    rows: slice
+    lengths: tuple[int, ...]
 
 
-def _groups(request: Request) -> Iterator[_Group]:
-    """Cut a request's suffixes into groups of about `SUFFIX_ROWS` tokens: what bars one another is
-    quadratic.
-    """
-    each = request.read == "each"
-    group: list[tuple[int, ...]] = []
-    first = True
-    for suffix in request.suffixes:
+def _grouped(suffixes: Sequence[Tokens]) -> Iterator[list[Tokens]]:
+    """Cut suffixes into groups of about `SUFFIX_ROWS` tokens: the mask between them is quadratic."""
+    group: list[Tokens] = []
+    for suffix in suffixes:
         if group and sum(map(len, group)) + len(suffix) > SUFFIX_ROWS:
-            yield _Group(tuple(group), each, first)
-            group, first = [], False
+            yield group
+            group = []
         group.append(suffix)
-    yield _Group(tuple(group), each, first)
+    yield group
 
 
-def _wanted_rows(group: _Group, at: int, prefix_end: int, *, first: bool) -> list[int]:
-    """Return the flat positions wanted of a group that begins at `at`; the prefix's last one stands for
-    empties.
+def _wanted_rows(
+    suffixes: Sequence[Tokens], at: int, prefix_end: int, *, each: bool, first: bool
+) -> list[int]:
+    """Return the flat positions wanted of suffixes that begin at `at`; the prefix's last stands for
+    empty ones.
     """
-    rows = [prefix_end] if group.each and first else []
-    for suffix in group.suffixes:
+    rows = [prefix_end] if each and first else []
+    for suffix in suffixes:
         end = at + len(suffix)
-        if group.each:
+        if each:
             rows += range(at, end)
         else:
             rows.append(end - 1 if suffix else prefix_end)
@@ -157,11 +160,28 @@ def _wanted_rows(group: _Group, at: int, prefix_end: int, *, first: bool) -> lis
     return rows
 
 
-def _prefix_blocks(start: int, length: int, masks: _Masks) -> Iterator[Block]:
+def _blocks(
+    prefixes: Sequence[slice], groups: Sequence[_Group], wanted: Sequence[int], masks: _Masks
+) -> tuple[list[Block], list[Block]]:
+    """Return the blocks of all tokens, and those of the wanted positions."""
+    blocks = [block for prefix in prefixes for block in _prefix_blocks(prefix, masks)]
+    last_blocks = []
+    for group in groups:
+        mask = masks.suffixes(group.lengths)
+        if group.own.stop > group.own.start:
+            blocks.append(Block(group.own, group.past, group.own, mask))
+        rows = [position - group.own.start for position in wanted[group.rows]]
+        if rows:
+            last_blocks.append(Block(group.rows, group.past, group.own, masks.rows(mask, rows)))
+    return blocks, last_blocks
+
+
+def _prefix_blocks(prefix: slice, masks: _Masks) -> Iterator[Block]:
+    length = prefix.stop - prefix.start
     n_blocks = max(1, -(-length // PREFIX_ROWS))
-    edges = [start + length * i // n_blocks for i in range(n_blocks + 1)]
+    edges = [prefix.start + length * i // n_blocks for i in range(n_blocks + 1)]
     for a, b in pairwise(edges):
-        yield Block(slice(a, b), slice(start, a), slice(a, b), masks.causal(b - a))
+        yield Block(slice(a, b), slice(prefix.start, a), slice(a, b), masks.causal(b - a))
 
 
 class _Masks:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lmteach.teaching.causal.attention import Preamble, attend, attend_wanted
+from lmteach.teaching.causal.attention import Preamble, attend, attend_wanted, takes_spans
 from lmteach.teaching.causal.generic import UnsupportedError
 from lmteach.teaching.causal.layout import Layout, lay_out
 from lmteach.teaching.causal.linear import (
@@ -115,12 +115,15 @@ class LlamaBackbone:
         longest = max(len(r.prefix) + max(map(len, r.suffixes)) for r in requests)
         if self._window is not None and longest > self._window:
             raise UnsupportedError(f"a prompt is longer than its sliding window of {self._window}")
-        return self._read(lay_out(requests, device=self.device, dtype=self.dtype), preamble, None)
+        return self._read(self._lay_out(requests), preamble, None)
+
+    def _lay_out(self, requests: Sequence[Request]) -> Layout:
+        by_spans = takes_spans(self.device, self.dtype, self.head_width)
+        return lay_out(requests, device=self.device, dtype=self.dtype, by_spans=by_spans)
 
     def _read_preamble(self, tokens: Tokens) -> list[Preamble]:
         kept: list[Preamble] = []
-        request = Request(tokens, ((),))
-        self._read(lay_out([request], device=self.device, dtype=self.dtype), None, kept)
+        self._read(self._lay_out([Request(tokens, ((),))]), None, kept)
         return kept
 
     def _read(self, layout: Layout, preambles: list[Preamble] | None, kept: list[Preamble] | None) -> Tensor:

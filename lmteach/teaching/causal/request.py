@@ -30,6 +30,10 @@ class Request:
     read: Read = "last"
     n_preamble: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.n_preamble < len(self.prefix):
+            raise ValueError("a prefix needs at least one token behind its preamble")
+
     @property
     def preamble(self) -> Tokens:
         """What this prompt has in common with others."""

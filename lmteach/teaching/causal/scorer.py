@@ -110,7 +110,7 @@ class Scorer:
         """Return each request's logits of `token_ids` at its wanted positions, [W, A], fp32 on the CPU."""
 
         def read(hidden_WD: Tensor, batch: Sequence[int]) -> list[Tensor]:
-            logits = self.readout.rows(hidden_WD, token_ids).cpu()
+            logits = self.readout.rows(hidden_WD, token_ids)
             return list(torch.split(logits, [requests[i].n_wanted for i in batch]))
 
         return self._read(requests, read)
@@ -141,7 +141,7 @@ class Scorer:
                     targets += label
                 base = behind
             index = torch.tensor([at, targets], device=hidden_WD.device)
-            found = self.readout.log_probs(hidden_WD, index[0], index[1]).cpu()
+            found = self.readout.log_probs(hidden_WD, index[0], index[1])
             parts = iter(torch.split(found, [n for lengths in n_labels for n in lengths]))
             return [torch.stack([next(parts).sum() for _ in lengths]) for lengths in n_labels]
 
@@ -165,7 +165,8 @@ class Scorer:
                     found[i] = part
                 done.update(own)
             waiting = [i for i in waiting if i not in done]
-        return found
+        # Only now: while a GPU reads one batch, the next is laid out.
+        return _to_cpu(found)
 
     def _attempt(
         self,
@@ -223,6 +224,14 @@ class Scorer:
             self.backbone.batch_tokens = 4 * smaller
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _to_cpu(parts: list[Tensor]) -> list[Tensor]:
+    if not parts or not parts[0].is_cuda:
+        return parts
+    flat = torch.cat([part.flatten() for part in parts]).cpu()
+    pieces = torch.split(flat, [part.numel() for part in parts])
+    return [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
 
 
 def default_batch_tokens(device: torch.device) -> int:

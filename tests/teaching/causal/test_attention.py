@@ -78,23 +78,29 @@ def test_blocks_and_spans_are_ordinary_attention(found, with_preamble, seed):
     preamble = (torch.randn(3, 2, 4), torch.randn(3, 2, 4)) if with_preamble else None
     expected = one_by_one(q, k, v, layout, found, preamble)
     by_blocks = attention.attend(q, k, v, layout, SCALE, preamble)
+    spans = lay_out(found, device=CPU, dtype=torch.float32, by_spans=True)
     torch.testing.assert_close(by_blocks, expected, atol=1e-5, rtol=1e-5)
     wanted = attention.attend_wanted(q, k, v, layout, SCALE, preamble)
     torch.testing.assert_close(wanted, expected[layout.wanted], atol=1e-5, rtol=1e-5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention, "_flash", plain_flash)
-        by_spans = attention._attend_spans(q, k, v, layout, SCALE, preamble)
+        by_spans = attention.attend(q, k, v, spans, SCALE, preamble)
+        wanted_by_spans = attention.attend_wanted(q, k, v, spans, SCALE, preamble)
     torch.testing.assert_close(by_spans, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(wanted_by_spans, expected[layout.wanted], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_the_gpu_kernel_agrees_with_blocks():
     requests = [Request(tuple(range(30 + i)), ((1, 2), (), (3,) * 20), n_preamble=10) for i in range(3)]
-    layout = lay_out(requests, device=torch.device("cuda"), dtype=torch.bfloat16)
+    layout, spans = (
+        lay_out(requests, device=torch.device("cuda"), dtype=torch.bfloat16, by_spans=by)
+        for by in (False, True)
+    )
     q, k, v = (
         torch.randn(layout.n_tokens, heads, 64, device="cuda", dtype=torch.bfloat16) for heads in (9, 3, 3)
     )
     preamble = (torch.randn(10, 3, 64).to(q), torch.randn(10, 3, 64).to(q))
-    by_spans = attention.attend(q, k, v, layout, 0.125, preamble)
+    by_spans = attention.attend(q, k, v, spans, 0.125, preamble)
     by_blocks = attention.attend_blocks(q, k, v, layout.blocks, 0.125, preamble)
     torch.testing.assert_close(by_spans, by_blocks, atol=2e-2, rtol=2e-2)

@@ -1,5 +1,6 @@
 """Requests, batches and splitting."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,12 @@ def test_the_preamble_is_not_counted():
     assert request.n_tokens == 4
     assert request.n_wanted == 4
     assert Request((1,), ((5,), (), (6, 7))).n_wanted == 3
+
+
+@pytest.mark.parametrize(("prefix", "n_preamble"), [((), 0), ((1, 2), 2), ((1, 2), -1)])
+def test_a_prefix_has_a_token_of_its_own(prefix, n_preamble):
+    with pytest.raises(ValueError, match="at least one token"):
+        Request(prefix, ((3,),), n_preamble=n_preamble)
 
 
 @given(st.lists(requests), st.integers(1, 60))
