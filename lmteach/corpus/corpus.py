@@ -32,6 +32,7 @@ class Corpus:
         dev: unlabelled documents apart from `train`, by which a run picks its best cycle.
         test: held-out documents; their gold is under seal until `test.unseal()`.
         fingerprint: a hash of all of it.
+        extra: further documents that a teacher may label, without gold; None = none, or none asked for.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Corpus:
     dev: Documents | None
     test: Documents | None
     fingerprint: str
+    extra: Documents | None = None

@@ -8,11 +8,11 @@ from pathlib import Path
 from lmteach.corpus import python_docs
 from lmteach.corpus.cache import StoredCorpus, load_cached
 from lmteach.corpus.catalog import CATALOG, find_known
-from lmteach.corpus.corpus import Corpus
+from lmteach.corpus.corpus import Corpus, Documents
 from lmteach.corpus.formats.huggingface import open_hub
 from lmteach.corpus.formats.registry import open_corpus
 from lmteach.corpus.records import ReadOptions, Source
-from lmteach.corpus.splits import check_apart, draw_split, draw_test
+from lmteach.corpus.splits import check_apart, draw_extra, draw_split, draw_test
 from lmteach.errors import CorpusError
 from lmteach.recipe.schema import CorpusSection
 
@@ -38,13 +38,29 @@ def load_corpus(section: CorpusSection, seed: int, folder: Path) -> Corpus:
     split = draw_split(len(everything), section.n_train, section.n_dev, seed)
     train, dev = everything.take(split.train), everything.take(split.dev).without_gold()
     check_apart(split, train, dev)
-    test = stored.splits.get("test")
+    test = stored.splits.get(section.test)
     if test is not None:
         test = test.take(draw_test(len(test), section.n_test, seed)).sealed()
+    extra = _draw_extra(section, seed, stored, name)
     parts = [*stored.labels.names, "", *stored.labels.texts]
     parts += ["" if documents is None else documents.fingerprint for documents in (train, dev, test)]
+    parts += [] if extra is None else [extra.fingerprint]
     fingerprint = hashlib.sha256("\n".join(f"{len(p)}:{p}" for p in parts).encode()).hexdigest()
-    return Corpus(name, stored.labels, train, dev if len(dev) else None, test, fingerprint)
+    return Corpus(name, stored.labels, train, dev if len(dev) else None, test, fingerprint, extra)
+
+
+def _draw_extra(section: CorpusSection, seed: int, stored: StoredCorpus, name: str) -> Documents | None:
+    """Draw the unlabelled documents that the recipe asks for; their gold, if any, is for the oracle alone."""
+    if section.n_extra == 0:
+        return None
+    extra = stored.splits.get("extra")
+    if extra is None:
+        raise CorpusError(
+            f"The corpus {name} has no unlabelled documents.",
+            where="corpus.n_extra",
+            mend="Put them beside the training documents as extra.jsonl, or set corpus.n_extra=0.",
+        )
+    return extra.take(draw_extra(len(extra), section.n_extra, seed)).without_gold()
 
 
 def load_stored(section: CorpusSection, folder: Path) -> tuple[str, StoredCorpus]:

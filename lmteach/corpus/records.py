@@ -12,6 +12,7 @@ SPLIT_ALIASES = {
     "train": ("train", "trn"),
     "dev": ("dev", "validation", "valid", "val"),
     "test": ("test", "tst"),
+    "extra": ("extra", "unsup", "unlabelled", "unlabeled"),  # read only where corpus.n_extra asks for it
 }
 
 

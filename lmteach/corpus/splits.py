@@ -66,6 +66,21 @@ def draw_test(n: int, n_test: int | None, seed: int) -> Rows:
     return np.sort(_shuffle(n, seed, "test")[:n_test])
 
 
+def draw_extra(n: int, n_extra: int | None, seed: int) -> Rows:
+    """Draw `n_extra` of n unlabelled documents by seed, or all if None; a greater number contains a smaller one's.
+
+    Raises:
+        CorpusError: there are fewer.
+    """
+    if n_extra is None:
+        return np.arange(n, dtype=np.int64)
+    if not 1 <= n_extra <= n:
+        raise CorpusError(
+            f"corpus.n_extra is {n_extra}, of {n} unlabelled documents.", where="corpus.n_extra"
+        )
+    return np.sort(_shuffle(n, seed, "extra")[:n_extra])
+
+
 def _shuffle(n: int, seed: int, purpose: str) -> Rows:
     return np.random.default_rng([seed, *purpose.encode()]).permutation(n).astype(np.int64)
 

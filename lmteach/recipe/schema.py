@@ -29,19 +29,86 @@ class CorpusSection:
     n_train: int | None = None  # a random subset, drawn with the run's seed; None = all
     n_dev: int = 800  # taken from the training documents, unlabelled
     n_test: int | None = None  # a random subset, drawn with the run's seed; None = all
+    test: Literal["test", "dev"] = "test"  # which of the set's own splits is held out to test on
+    n_extra: int | None = 0  # of unlabelled documents beside the training ones (`unsup`, `extra`); None = all
+
+
+@dataclass
+class BackboneSection:
+    """One frozen language model of a classifier, and which of its hidden states are features (LLMEmbed).
+
+    `layers` count as transformers' `hidden_states` do: 0 is the embedding, -1 the last layer. `padded_mean` is
+    the mean over `max_tokens` positions, padding included, as in the LLMEmbed authors' code.
+    """
+
+    model: str = ""  # as a teacher's: a hub name, a folder, package:NAME/PATH
+    name: str = ""  # by which `backbones=` of predict knows it; empty = the model's last part
+    layers: list[int] = field(default_factory=lambda: [-1])
+    pooling: Literal["mean", "first", "last", "pooler", "padded_mean"] = "mean"
+    max_tokens: int = 512
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+@dataclass
+class FusionSection:
+    """How the vectors of all backbones and layers become one (LLMEmbed, section 3)."""
+
+    name: Literal["concat", "mean", "max", "cooccurrence"] = "concat"
+    width: int | None = None  # vectors of another width are projected to it; None: `concat` takes any width
+    dropout: float = 0.0  # after a projection
+    sigma: float = 1.0  # of the power norm of `cooccurrence`
+    base: str = ""  # backbone whose mean layer `cooccurrence` appends; empty = the first
+    normalise: Literal["none", "standard", "l2"] = (
+        "none"  # standard: by the training texts' mean and deviation
+    )
+    backbone_dropout: float = 0.0  # chance in training that a backbone is left out of a text
+
+
+@dataclass
+class HeadSection:
+    """What turns the fused vector into a score for each class.
+
+    `double_softmax` trains on probabilities taken for logits, as the LLMEmbed authors' code does.
+    """
+
+    name: Literal["linear", "mlp"] = "linear"
+    hidden: list[int] = field(default_factory=lambda: [1024, 256])  # of `mlp`
+    dropout: float = 0.5  # of `mlp`, after each hidden layer
+    double_softmax: bool = False
+
+
+@dataclass
+class LoraSection:
+    """Low-rank adapters, where `student.tuning` is lora. Empty `targets`: what peft takes for the architecture."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+    targets: list[str] = field(default_factory=list)
 
 
 @dataclass
 class StudentSection:
-    """The bi-encoder that learns."""
+    """What learns: a tagger (bi-encoder over a label set) or a classifier (one score a class).
 
+    A classifier is the `encoder` with a classification head, tuned in full or by LoRA, or a head on the frozen
+    features of `backbones`.
+    """
+
+    kind: Literal["tagger", "classifier"] = "tagger"
     encoder: dict[str, Any] = field(default_factory=lambda: {"name": "transformers"})
     start: Literal["pretrained", "previous"] = "pretrained"  # where each cycle's training starts
+    tuning: Literal["full", "lora", "frozen"] = "full"
+    multilabel: bool = False  # any number of classes a document instead of exactly one
+    lora: LoraSection = field(default_factory=LoraSection)
+    backbones: list[BackboneSection] = field(default_factory=list)
+    fusion: FusionSection = field(default_factory=FusionSection)
+    head: HeadSection = field(default_factory=HeadSection)
 
 
 @dataclass
 class LossSection:
-    """The triplet loss (LMTX, section 3)."""
+    """A tagger's triplet loss (LMTX, section 3); a classifier's is in `noise`."""
 
     name: Literal["triplet", "weighted_triplet"] = "weighted_triplet"
     margin: float = 0.3
@@ -62,6 +129,9 @@ class TrainingSection:
     gradient_clip: float | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the machine is fast at it
     drop_last: bool = True
+    schedule: Literal["linear", "constant"] = "linear"  # after the warm-up
+    validation: float = 0.0  # classifiers: share of the labelled texts kept apart to choose the epoch by
+    patience: int | None = None  # classifiers: epochs without a better validation loss; None = run them all
 
 
 @dataclass
@@ -104,6 +174,41 @@ class AnnotationSection:
     threshold: float = 0.0
     quantile: float = 0.8
     keep: float = 0.7
+
+
+@dataclass
+class ClassesSection:
+    """How a teacher is asked for a document's class: all classes are its candidates.
+
+    `names` says what a label is called before the teacher, where not by its own name.
+    `prior` takes the teacher's own leaning off its log-probabilities: `contextual` what it says of texts without
+    content (Zhao et al. 2021), `batch` its mean over all documents that are labelled (Zhou et al. 2023).
+    `paraphrases` are prompts that are asked beside the teacher's own; their probabilities are averaged.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    prior: Literal["none", "contextual", "batch"] = "none"
+    content_free: list[str] = field(default_factory=lambda: ["N/A", "[MASK]", "..."])
+    paraphrases: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class NoiseSection:
+    """What a classifier's training makes of labels that may be wrong. The defaults are LlamBERT's: nothing.
+
+    `labels`: the teacher's best class alone, or its probabilities. `weights`: all alike, or by the teacher's
+    margin. `drop`: leave out what confident learning (Northcutt et al. 2021) takes for mislabelled.
+    `loss`: see `students/class_losses.py`.
+    """
+
+    labels: Literal["hard", "soft"] = "hard"
+    weights: Literal["none", "confidence"] = "none"
+    drop: Literal["none", "confident_learning"] = "none"
+    loss: Literal["ce", "gce", "sce"] = "ce"
+    q: float = 0.7  # of gce
+    alpha: float = 0.1  # of sce: the share of cross-entropy
+    beta: float = 1.0  # of sce: the share of reverse cross-entropy
+    smoothing: float = 0.0  # of the targets, towards all classes alike
 
 
 @dataclass
@@ -162,6 +267,7 @@ class RunSection:
 
     folder: str = ""
     store: str = "runs/store.sqlite"  # a SQLite file or an SQLAlchemy URL; shared by runs on purpose
+    features: str = "runs/features"  # frozen backbones' vectors; shared by runs on purpose
 
 
 @dataclass
@@ -170,10 +276,13 @@ class Recipe:
 
     name: str = ""
     seed: int = 108
+    supervision: Literal["gold"] = "gold"  # whose labels a classifier learns
     corpus: CorpusSection = field(default_factory=CorpusSection)
     teacher: dict[str, Any] = field(default_factory=lambda: {"name": "transformers"})
     calibration: CalibrationSection = field(default_factory=CalibrationSection)
     annotation: AnnotationSection = field(default_factory=AnnotationSection)
+    classes: ClassesSection = field(default_factory=ClassesSection)
+    noise: NoiseSection = field(default_factory=NoiseSection)
     student: StudentSection = field(default_factory=StudentSection)
     loss: LossSection = field(default_factory=LossSection)
     training: TrainingSection = field(default_factory=TrainingSection)

@@ -21,7 +21,7 @@ def split_files(path: Path, endings: Sequence[str]) -> dict[str, list[Path]]:
         endings: what the names end in, without the leading dot.
 
     Returns:
-        The splits there are, in the order train, dev, test, each with its files in order.
+        The splits there are, in the order train, dev, test, extra, each with its files in order.
     """
     ending = "|".join(re.escape(e) for e in endings)
     if path.is_file():
