@@ -59,6 +59,9 @@ def test_the_run_folder_holds_what_it_says(finished_run: Finished) -> None:
         "recipe.yaml",
         "manifest.json",
         "metrics.jsonl",
+        "test_scores.npz",
+        "told.json",
+        "tracking",
         "cycles",
         "student",
     }

@@ -110,6 +110,16 @@ class Documents(Sequence[Document]):
         rows = np.ascontiguousarray(self._rows, dtype="<i8").tobytes()
         return hashlib.sha256(self._table_fingerprint.encode() + rows).hexdigest()
 
+    def whole_split(self) -> Documents:
+        """Return a view of all documents of the table behind this one, under the same seal."""
+        return Documents(
+            self._table,
+            self._table_fingerprint,
+            path=self._path,
+            seal=self._seal,
+            withheld=self._withheld,
+        )
+
     def take(self, indices: Sequence[int] | Rows) -> Documents:
         """Return a view of some documents, under the same seal; nothing is copied.
 

@@ -13,11 +13,13 @@ from lmteach import registry
 from lmteach.errors import RecipeError
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
-from lmteach.teaching.cost import Budget, Counters
+from lmteach.teaching.cost import Budget, Counters, Meter
+from lmteach.teaching.energy import EnergyMeter
 from lmteach.teaching.protocol import Teacher, TeacherResources
 from lmteach.teaching.stored_teacher import StoredTeacher
 from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import write_json
+from lmteach.tracking.trackers import Trackers
 
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Corpus
@@ -40,6 +42,7 @@ class RunContext:
     counters: Counters = field(default_factory=Counters)
     budget: Budget = field(default_factory=Budget)
     spent_path: Path | None = None
+    trackers: Trackers = field(default_factory=Trackers)
 
     def save_spent(self) -> None:
         """Keep what was spent so far, so that a killed run's caps still hold when it is resumed."""
@@ -92,7 +95,7 @@ class RunContext:
                 where="teacher.name",
                 mend="Name it as warmup.teacher, and one that judges as teacher.",
             )
-        return StoredTeacher(teacher, self.store, self.counters)
+        return StoredTeacher(teacher, self.store, self.counters, Meter(energy=EnergyMeter.find()))
 
 
 def open_context(recipe: Recipe, console: Console, *, store: Store | None = None) -> RunContext:

@@ -14,11 +14,15 @@ import numpy.typing as npt
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelling import JudgedShortlist, build_index, encode
 from lmteach.metrics.intervals import Interval, PairedDifference, bootstrap_intervals, paired_bootstrap
-from lmteach.metrics.ranking import RankingScores, find_hits, score_ranking
+from lmteach.metrics.ranking import RankingScores, find_hits, label_counts, propensities, score_ranking
 
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Documents, Gold
+    from lmteach.search.protocol import Searcher
     from lmteach.students.protocol import Encoder
+
+LEAST_FOR_PROPENSITIES = 3  # training documents
+SEARCHED_AT_ONCE = 4096  # documents, between two steps of a progress bar
 
 
 def rank_labels(
@@ -27,18 +31,62 @@ def rank_labels(
     """Return each document's k nearest labels by `encoder`, best first, with their cosines."""
     searcher = build_index(context, encoder)
     texts = documents.texts(np.arange(len(documents)))
-    return searcher.search(encode(context, encoder, texts, "search", "encode test documents"), k)
+    vectors = encode(context, encoder, texts, "search", "encode test documents")
+    return search_in_parts(context, searcher, vectors, k)
 
 
-def evaluate_student(context: RunContext, encoder: Encoder, documents: Documents) -> RankingScores:
-    """Score a student's ranking of all labels on documents whose gold may be read.
+def search_in_parts(
+    context: RunContext, searcher: Searcher, vectors_nD: npt.NDArray[np.float32], k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Search with progress; the result is that of one search."""
+    expect = getattr(searcher, "expect", None)
+    if expect is not None:
+        expect(len(vectors_nD))
+    ids, scores = [], []
+    with context.console.stage("search", len(vectors_nD), unit="docs") as stage:
+        for start in range(0, max(1, len(vectors_nD)), SEARCHED_AT_ONCE):
+            part = vectors_nD[start : start + SEARCHED_AT_ONCE]
+            found_ids, found_scores = searcher.search(part, k)
+            ids.append(found_ids)
+            scores.append(found_scores)
+            stage.advance(len(part))
+    return np.concatenate(ids), np.concatenate(scores)
+
+
+def score_labels(
+    context: RunContext,
+    label_ids_nk: npt.NDArray[np.integer],
+    documents: Documents,
+    counted: LabelCounts | None = None,
+) -> RankingScores:
+    """Score rankings of documents whose gold may be read; with propensities where labels were counted.
 
     Raises:
         RunError: the documents' gold is under seal.
     """
-    ks = context.recipe.evaluation.ks
-    label_ids_nk, _ = rank_labels(context, encoder, documents, max(ks))
-    return score_ranking(label_ids_nk, documents.gold, ks, n_labels=len(context.corpus.labels))
+    settings, n_labels = context.recipe.evaluation, len(context.corpus.labels)
+    weights = None
+    if counted is not None and counted.n_documents >= LEAST_FOR_PROPENSITIES:
+        weights = propensities(
+            counted.counts_l, counted.n_documents, settings.propensity_a, settings.propensity_b
+        )
+    return score_ranking(label_ids_nk, documents.gold, settings.ks, n_labels=n_labels, propensities_l=weights)
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many documents of the whole training split carry each label, [l], and how many documents there are."""
+
+    counts_l: npt.NDArray[np.int64]
+    n_documents: int
+
+
+def count_train_labels(context: RunContext) -> LabelCounts | None:
+    """Count the gold of the whole training split, whatever part of it a run learns from; None without gold."""
+    split = context.corpus.train.whole_split()
+    if not split.has_gold:
+        return None
+    return LabelCounts(label_counts(split.gold, len(context.corpus.labels)), len(split))
 
 
 def intervals(context: RunContext, scores: RankingScores) -> dict[str, Interval]:

@@ -8,15 +8,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.evaluate import compare, evaluate_student, intervals, score_teacher
+from lmteach.curriculum.evaluate import (
+    LabelCounts,
+    compare,
+    count_train_labels,
+    intervals,
+    rank_labels,
+    score_labels,
+    score_teacher,
+)
 from lmteach.curriculum.labelling import JudgedShortlist
 from lmteach.errors import RunError
+from lmteach.metrics.ranking import RankingScores
 from lmteach.search.shortlist import Shortlist
 from lmteach.tracking.run_folder import RunFolder
 from lmteach.tracking.tables import print_final, print_students
+from lmteach.tracking.test_scores import TestScores, name_documents
 
-SUMMED = ("judgements", "from_store", "prompt_tokens", "teacher_seconds", "usd")
+SUMMED = ("judgements", "from_store", "prompt_tokens", "answer_tokens", "teacher_seconds", "usd")
 
 
 def finish_run(
@@ -36,9 +49,11 @@ def finish_run(
         if context.recipe.warmup.teacher:
             students["warm-up"] = folder.path / "warmup" / "student"
         students |= {f"cycle {number}": folder.cycle(number) / "student" for number in range(n_cycles)}
-        final |= measure(context, students, f"cycle {best}")
+        final |= measure(context, students, f"cycle {best}", folder)
     final["teacher"] = _teacher_summary(context, folder, events)
-    final |= {name: sum(event[name] for event in events) for name in SUMMED}
+    final |= {name: sum(event.get(name, 0) for event in events) for name in SUMMED}
+    joules = [event["joules"] for event in events if event.get("joules") is not None]
+    final["joules"] = sum(joules) if joules else None
     # A cycle that was killed and begun again tells only of its second attempt; what was spent tells of both.
     final["judgements"] = max(final["judgements"], context.budget.spent.judgements)
     final["seconds"] = max(seconds, sum(event["seconds"] for event in events)) + time.monotonic() - started
@@ -62,14 +77,19 @@ def evaluate_run(context: RunContext, folder: RunFolder) -> dict[str, Any]:
     test = context.corpus.test
     if test is None or not test.has_gold:
         raise RunError("The corpus has no test documents with gold.", where=context.corpus.name)
-    result = {"event": "evaluation"} | measure(context, {"untuned": None, "best": folder.student}, "best")
+    students = {"untuned": None, "best": folder.student}
+    result = {"event": "evaluation"} | measure(context, students, "best", folder)
     folder.log(result)
     print_students(context.console, result, {})
     return result
 
 
-def measure(context: RunContext, students: Mapping[str, Path | None], chosen: str) -> dict[str, Any]:
+def measure(
+    context: RunContext, students: Mapping[str, Path | None], chosen: str, folder: RunFolder
+) -> dict[str, Any]:
     """Unseal test gold and score students on it; `None` is the untuned student, and must be called `untuned`.
+
+    What each test document scored by the untuned and the chosen student is kept in the run folder.
 
     Returns:
         `untuned` and `student` (the chosen one): metrics by name; `by_name`; `intervals` by name and metric;
@@ -78,9 +98,13 @@ def measure(context: RunContext, students: Mapping[str, Path | None], chosen: st
     test = context.corpus.test
     assert test is not None
     test.unseal()
-    scores = {
-        name: evaluate_student(context, context.new_encoder(path), test) for name, path in students.items()
-    }
+    counted, deepest = count_train_labels(context), max(context.recipe.evaluation.ks)
+    scores, ranked = {}, {}
+    for name, path in students.items():
+        ranked[name] = rank_labels(context, context.new_encoder(path), test, deepest)
+        scores[name] = score_labels(context, ranked[name][0], test, counted)
+    kept = {name: ranked[name] for name in ("untuned", chosen)}
+    keep_test_scores(context, folder, kept, scores, chosen, counted)
     gain = compare(context, scores["untuned"], scores[chosen])
     return {
         "untuned": scores["untuned"].means(),
@@ -94,6 +118,30 @@ def measure(context: RunContext, students: Mapping[str, Path | None], chosen: st
         "chosen": chosen,
         "test_documents": scores["untuned"].n_documents,
     }
+
+
+def keep_test_scores(
+    context: RunContext,
+    folder: RunFolder,
+    ranked: Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]],
+    scores: Mapping[str, RankingScores],
+    chosen: str,
+    counted: LabelCounts | None,
+) -> None:
+    """Write what students said of each test document, for comparisons and reports."""
+    test = context.corpus.test
+    assert test is not None
+    TestScores(
+        documents=name_documents(test.ids, test.gold, context.corpus.labels.names),
+        n_documents=len(test),
+        chosen=chosen,
+        values={name: scores[name].values for name in ranked},
+        rows_m=np.flatnonzero(np.diff(test.gold.indptr) > 0),
+        gold=test.gold,
+        label_ids={name: ids.astype(np.int32) for name, (ids, _) in ranked.items()},
+        scores={name: found for name, (_, found) in ranked.items()},
+        label_counts_l=np.zeros(0, dtype=np.int64) if counted is None else counted.counts_l,
+    ).save(folder.path)
 
 
 def _teacher_summary(context: RunContext, folder: RunFolder, events: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,15 +19,23 @@ from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions, Triple
 from lmteach.students.protocol import Encoder
 from lmteach.tracking.console import Console, Progress
 
+LOG_EVERY = 5  # steps, of the loss
+
 
 def train_student(
-    encoder: Encoder, label: Callable[[], PseudoLabels], recipe: Recipe, console: Console, seed: int
+    encoder: Encoder,
+    label: Callable[[], PseudoLabels],
+    recipe: Recipe,
+    console: Console,
+    seed: int,
+    loggers: Sequence[Any] = (),
 ) -> dict[str, float]:
     """Train `encoder` in place.
 
     Args:
         label: makes the pseudo-labels, inside `setup("fit")`.
         seed: decides order, draws and dropout.
+        loggers: Lightning's, of the training loss.
 
     Returns:
         `steps`, and the mean `loss` of the last tenth of them.
@@ -47,7 +55,7 @@ def train_student(
     )
     device = device_name(recipe.trainer.accelerator)
     precision: Any = {"bf16": "bf16-mixed", "fp32": "32-true"}[choose_precision(settings.precision, device)]
-    trainer = _quiet_trainer(
+    trainer = quiet_trainer(
         accelerator=recipe.trainer.accelerator,
         devices=recipe.trainer.devices,
         num_nodes=recipe.trainer.num_nodes,
@@ -55,16 +63,18 @@ def train_student(
         precision=precision,
         max_epochs=settings.epochs,
         gradient_clip_val=settings.gradient_clip,
-        callbacks=[_TrainingProgress(console)],
+        callbacks=[TrainingProgress(console)],
+        logger=list(loggers) or False,
+        log_every_n_steps=LOG_EVERY,
     )
-    with _interruptible():
+    with interruptible():
         trainer.fit(module, datamodule=data)
     tail = module.losses[-max(1, len(module.losses) // 10) :]
     return {"steps": float(len(module.losses)), "loss": sum(tail) / max(1, len(tail))}
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Pass Ctrl-C on, which Lightning turns into a silent exit with later ones ignored."""
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -95,14 +105,13 @@ def _optimizer_options(recipe: Recipe) -> OptimizerOptions:
     )
 
 
-def _quiet_trainer(**options: Any) -> lightning.Trainer:
+def quiet_trainer(**options: Any) -> lightning.Trainer:
     """Return a Trainer that leaves progress to our console, checkpoints to the cycle, shards to our sampler."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     return lightning.Trainer(
         **options,
-        logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -110,7 +119,7 @@ def _quiet_trainer(**options: Any) -> lightning.Trainer:
     )
 
 
-class _TrainingProgress(Callback):
+class TrainingProgress(Callback):
     """Training steps on the console."""
 
     def __init__(self, console: Console) -> None:

@@ -41,7 +41,8 @@ def warm_up(context: RunContext, run: RunFolder) -> Path | None:
     )
     recipe = dataclasses.replace(context.recipe, training=training)
     encoder = context.new_encoder()
-    train_student(encoder, lambda: _pairs(context), recipe, context.console, context.recipe.seed)
+    loggers = context.trackers.training_loggers("warm-up")
+    train_student(encoder, lambda: _pairs(context), recipe, context.console, context.recipe.seed, loggers)
     encoder.to("cpu")  # type: ignore[attr-defined]
     folder.mkdir(exist_ok=True)
     write_whole(folder / "student", encoder.save)

@@ -239,6 +239,8 @@ class EvaluationSection:
 
     ks: list[int] = field(default_factory=lambda: [1, 3, 5, 10])
     resamples: int = 1000  # of the bootstrap behind the 95% intervals
+    propensity_a: float = 0.55  # A and B of PSP@k and PSnDCG@k (Jain et al. 2016); 0.5 and 0.4 for Wikipedia-500K,
+    propensity_b: float = 1.5  # 0.6 and 2.6 for Amazon-670K and Amazon-3M
 
 
 @dataclass
@@ -271,6 +273,24 @@ class RunSection:
 
 
 @dataclass
+class TrackingSection:
+    """Where figures go besides the run folder. Nothing leaves the machine unless `wandb` is true.
+
+    `wandb` sends the resolved recipe, metrics, and, as far as the two last keys let it, tables with texts of the
+    corpus and files; without a key, or under WANDB_MODE=offline, it stays in the run folder.
+    """
+
+    wandb: bool = False
+    project: str = "lmteach"
+    entity: str = ""
+    group: str = ""
+    csv: bool = True
+    tensorboard: bool = False
+    table_rows: int = 200  # of shortlists and disagreements, a cycle; 0 = no tables
+    artifacts: bool = True  # shortlists, annotations and the student, to W&B
+
+
+@dataclass
 class Recipe:
     """A whole recipe. `extends` is gone by the time this is built."""
 
@@ -294,3 +314,4 @@ class Recipe:
     budget: BudgetSection = field(default_factory=BudgetSection)
     trainer: TrainerSection = field(default_factory=TrainerSection)
     run: RunSection = field(default_factory=RunSection)
+    tracking: TrackingSection = field(default_factory=TrackingSection)
