@@ -36,5 +36,11 @@ def run(args: argparse.Namespace) -> int:
     from lmteach.curriculum.finish import evaluate_run
     from lmteach.tracking.console import Console
 
-    evaluate_run(open_context(recipe, Console(quiet=args.quiet)), folder)
+    context = open_context(recipe, Console(quiet=args.quiet))
+    if recipe.student.kind == "classifier":
+        from lmteach.curriculum.classifying import evaluate_classifier_run
+
+        evaluate_classifier_run(context, folder)
+    else:
+        evaluate_run(context, folder)
     return 0

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from lmteach.errors import RecipeError
+from lmteach.recipe.check_classifier import classifier_problems
 from lmteach.recipe.schema import Recipe
 
 GREATEST_SEED = 4_000_000_000  # 32 bits, and room for a cycle's number to be added
@@ -33,6 +34,8 @@ def check_label_count(recipe: Recipe, n_labels: int) -> None:
         raise RecipeError(
             f"The label set has {n_labels} label; there is nothing to choose between.", where="corpus"
         )
+    if recipe.student.kind == "classifier":
+        return  # it scores every class; no shortlist is made
     for key, value in _shortlist_sizes(recipe).items():
         if value > n_labels and key != "search.n_retrieved":
             raise RecipeError(
@@ -69,7 +72,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "training.lr": recipe.training.lr,
         "loss.n_negatives": recipe.loss.n_negatives,
         "loss.temperature": recipe.loss.temperature,
-        "corpus.n_dev": recipe.corpus.n_dev,
+        "corpus.n_dev": recipe.corpus.n_dev + (recipe.student.kind == "classifier"),  # which may do without
         "evaluation.resamples": recipe.evaluation.resamples,
         "trainer.devices": recipe.trainer.devices,
         "trainer.num_nodes": recipe.trainer.num_nodes,
@@ -78,11 +81,12 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         if not 0 < value < math.inf:  # so written, NaN is refused too
             yield f"{key} = {value} must be above 0."
     yield from _range_problems(recipe)
-    if recipe.training.batch_size == 1:
+    if recipe.training.batch_size == 1 and recipe.student.kind == "tagger":
         yield "training.batch_size = 1 leaves no other document's label as a negative; use 2 or more."
     if not recipe.evaluation.ks or min(recipe.evaluation.ks) < 1:
         yield f"evaluation.ks = {recipe.evaluation.ks} must hold at least one depth, each 1 or more."
     yield from _calibration_problems(recipe)
+    yield from classifier_problems(recipe)
     for key, value in vars(recipe.budget).items():
         if value is not None and not value > 0:
             yield f"budget.{key} = {value} must be above 0, or null for no cap."

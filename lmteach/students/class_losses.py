@@ -33,7 +33,9 @@ LOSSES = ("ce", "gce", "sce")
 class LossKeys(Protocol):
     """What `build_loss` reads: a recipe's `noise` section, or anything alike."""
 
-    loss: str
+    @property
+    def loss(self) -> str: ...
+
     q: float
     alpha: float
     beta: float

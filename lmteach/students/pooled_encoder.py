@@ -35,7 +35,7 @@ class PooledEncoder(nn.Module):
 
         self.pooling = pooling
         self.lengths = dict(lengths)
-        changed = {} if dropout is None else _dropout_keys(folder, dropout)
+        changed = {} if dropout is None else dropout_keys(folder, dropout)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         if self.tokenizer.pad_token is None:  # of a language model; masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -43,7 +43,7 @@ class PooledEncoder(nn.Module):
         # BERT's pooler is unused, yet part of the saved model; trainable, its missing gradient would stop DDP.
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler.requires_grad_(False)
-        self.positions = _positions(self.model.config)
+        self.positions = n_positions(self.model.config)
 
     @property
     def dim(self) -> int:
@@ -86,13 +86,14 @@ class PooledEncoder(nn.Module):
         )
 
 
-def _positions(config: Any) -> int:
+def n_positions(config: Any) -> int:
     """Return how many tokens the model has positions for (RoBERTa's two reserved ones taken off)."""
     n = int(getattr(config, "max_position_embeddings", 0) or 1_000_000)
     return n - 2 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else n
 
 
-def _dropout_keys(folder: str, rate: float) -> dict[str, float]:
+def dropout_keys(folder: str, rate: float) -> dict[str, float]:
+    """Return the keys of a model's configuration that hold a dropout rate, each set to `rate`."""
     from transformers import AutoConfig
 
     names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")

@@ -1,0 +1,86 @@
+"""A classifier against held-out gold. Shape legend: n documents, C classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lmteach.corpus.gold import Gold
+from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.supervision import one_hot
+from lmteach.machine import choose_precision
+from lmteach.metrics.classification import ClassificationScores, score_multi_label, score_single_label
+from lmteach.metrics.intervals import bootstrap_intervals
+from lmteach.metrics.ranking import score_ranking
+from lmteach.metrics.values import Floats, PerDocument
+from lmteach.students.class_student import ClassifierStudent, logits_of, probabilities
+
+
+def evaluate_classifier(context: RunContext, student: ClassifierStudent) -> dict[str, Any]:
+    """Unseal test gold and score a classifier on it.
+
+    Returns:
+        `student`: metrics by name; `by_name` and `intervals` hold the same under the name `student`; `classes`:
+        each class's f1 and number of documents; `test_documents`.
+    """
+    test = context.corpus.test
+    assert test is not None
+    multilabel, settings = context.recipe.student.multilabel, context.recipe.evaluation
+    inputs = student.read(test.texts(np.arange(len(test), dtype=np.int64)), context.console)
+    with context.console.stage("classify test documents", len(test)) as progress:
+        logits_nC = logits_of(
+            student,
+            inputs,
+            device=context.device,
+            precision=choose_precision(context.recipe.training.precision, context.device),
+            progress=progress.advance,
+        )
+    test.unseal()
+    names = context.corpus.labels.names
+    scores, values = score_probabilities(
+        probabilities(logits_nC, multilabel), test.gold, multilabel=multilabel, ks=settings.ks
+    )
+    bounds = bootstrap_intervals(values, resamples=settings.resamples, seed=context.recipe.seed)
+    means = {**{name: value.mean() for name, value in values.items()}, **scores.numbers}
+    assert scores.classes is not None
+    return {
+        "student": means,
+        "by_name": {"student": means},
+        "intervals": {"student": {name: [b.low, b.high] for name, b in bounds.items()}},
+        "classes": [
+            {"name": name, "f1": float(f1), "documents": int(n)}
+            for name, f1, n in zip(names, scores.classes.f1_c, scores.classes.support_c, strict=True)
+        ],
+        "test_documents": len(test),
+    }
+
+
+def score_probabilities(
+    p_nC: Floats, gold: Gold, *, multilabel: bool, ks: list[int]
+) -> tuple[ClassificationScores, dict[str, PerDocument]]:
+    """Score probabilities against gold: the likeliest class, or all above one half and their ranking.
+
+    Returns:
+        The scores, and the per-document values of all metrics, over the same documents.
+    """
+    n_classes = p_nC.shape[1]
+    targets_nC = one_hot(gold, n_classes, multilabel)
+    if not multilabel:
+        scores = score_single_label(p_nC.argmax(1), targets_nC.argmax(1), n_classes, p_nC)
+        return scores, scores.values
+    scores = score_multi_label(p_nC > 0.5, targets_nC > 0, p_nC)
+    ranked_nk = np.argsort(-p_nC, axis=1, kind="stable")
+    ranking = score_ranking(ranked_nk, gold, [k for k in ks if k <= n_classes] or [1])
+    return scores, {**scores.values, **_over_all(ranking.values, np.diff(gold.indptr) > 0)}
+
+
+def _over_all(values: dict[str, PerDocument], scored_n: Any) -> dict[str, PerDocument]:
+    """Return values of the documents that have gold as values over all: those without count for nothing."""
+    spread = {}
+    for name, value in values.items():
+        upper, lower = np.zeros(len(scored_n)), np.zeros(len(scored_n))
+        upper[scored_n] = value.numerators
+        lower[scored_n] = 1.0 if value.denominators is None else value.denominators
+        spread[name] = PerDocument(upper, lower)
+    return spread

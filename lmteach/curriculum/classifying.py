@@ -1,0 +1,160 @@
+"""A classifier's run: label, read, train stage by stage, then one look at held-out gold.
+
+stages/NN/student   of each stage but the last
+student/            the last stage's: body, classes, and what its training measured (training.json)
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lmteach import weights
+from lmteach.curriculum.class_scores import evaluate_classifier
+from lmteach.curriculum.context import RunContext, open_context
+from lmteach.curriculum.supervision import LabelledTexts, label_documents
+from lmteach.errors import RunError
+from lmteach.recipe.schema import Recipe
+from lmteach.students.class_student import ClassifierStudent
+from lmteach.students.open_classifier import new_student, reopen_student
+from lmteach.teaching.cost import Spent
+from lmteach.teaching.store import Store
+from lmteach.tracking.class_tables import print_classifier
+from lmteach.tracking.console import Console
+from lmteach.tracking.manifest import describe_run
+from lmteach.tracking.run_folder import RunFolder, read_json, write_json, write_whole
+
+TRAINING = "training.json"
+
+
+def run_classifier(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
+    """Do what of a classifier's run is not done yet; return the final line of metrics.jsonl.
+
+    Args:
+        folder: claimed for this recipe.
+    """
+    started = time.monotonic()
+    store = None if recipe.supervision == "gold" else Store.open(recipe.run.store, run=recipe.name)
+    try:
+        context = open_context(recipe, console, store=store)
+        context.spent_path = folder.path / "spent.json"
+        if context.spent_path.is_file():
+            context.budget.spent = Spent(**read_json(context.spent_path))
+        if not folder.manifest.is_file():
+            manifest = describe_run(seed=recipe.seed, fingerprints=_fingerprints(context))
+            write_json(folder.manifest, manifest)
+        stages = [] if folder.student.is_dir() else label_documents(context, folder)
+        for number, labelled in enumerate(stages):
+            _run_stage(context, folder, labelled, number, last=number == len(stages) - 1)
+        return _finish(context, folder, started)
+    finally:
+        if store is not None:
+            store.close()
+
+
+def evaluate_classifier_run(context: RunContext, folder: RunFolder) -> dict[str, Any]:
+    """Measure a finished run's classifier again; write a line `{"event": "evaluation", ...}`.
+
+    Raises:
+        RunError: the corpus has no test documents with gold.
+    """
+    test = context.corpus.test
+    if test is None or not test.has_gold:
+        raise RunError("The corpus has no test documents with gold.", where=context.corpus.name)
+    student = reopen_student(folder.student, context.recipe)
+    result = {"event": "evaluation", "kind": "classifier", **evaluate_classifier(context, student)}
+    folder.log(result)
+    print_classifier(context.console, result)
+    return result
+
+
+def _run_stage(
+    context: RunContext, folder: RunFolder, labelled: LabelledTexts, number: int, *, last: bool
+) -> None:
+    """Train on one stage's texts, from where the last stage ended; nothing where it is done."""
+    target = folder.student if last else _stage(folder, number)
+    if target.is_dir():
+        return
+    recipe, console = context.recipe, context.console
+    seed = recipe.seed + number
+    import lightning
+
+    from lmteach.curriculum.class_training import ClassExamples, train_classifier
+
+    lightning.seed_everything(seed, workers=True, verbose=False)  # the head's first weights are drawn
+    labels = context.corpus.labels.names
+    student = (
+        reopen_student(_stage(folder, number - 1), recipe, train=True)
+        if number
+        else new_student(recipe, labels)
+    )
+    train, validation = labelled.split(recipe.training.validation, recipe.seed)
+    console.say(
+        f"stage {number}: {len(train):,} texts to learn, {len(validation or ()):,} to choose the epoch"
+    )
+    started = time.monotonic()
+
+    def examples(texts: LabelledTexts) -> ClassExamples:
+        return ClassExamples(student.read(texts.texts, console), texts.targets_nC, texts.weights_n)
+
+    learned = examples(train)
+    chosen_by = None if validation is None else examples(validation)
+    student.prepare(learned.inputs)
+    read_seconds = time.monotonic() - started
+    measured = train_classifier(student, learned, chosen_by, recipe, console, seed)
+    measured |= {"documents": float(len(train)), "read_seconds": read_seconds}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, lambda path: _save(student, path, measured))
+    folder.log({"event": "stage", "stage": number, **measured})
+    chosen = f", validation accuracy {measured['validation_accuracy']:.3f}" if validation is not None else ""
+    console.say(f"stage {number}: loss {measured['loss']:.4f} after {measured['epochs']:.0f} epochs{chosen}")
+
+
+def _save(student: ClassifierStudent, path: Path, measured: dict[str, float]) -> None:
+    student.body.to("cpu")
+    student.save(path)
+    write_json(path / TRAINING, measured)
+
+
+def _stage(folder: RunFolder, number: int) -> Path:
+    return folder.path / "stages" / f"{number:02d}" / "student"
+
+
+def _finish(context: RunContext, folder: RunFolder, started: float) -> dict[str, Any]:
+    """Unseal test gold, measure, write the final line, print the table."""
+    stages = [_stage(folder, number) for number in range(len(list(folder.path.glob("stages/*"))))]
+    training = [read_json(path / TRAINING) for path in [*stages, folder.student]]
+    final: dict[str, Any] = {
+        "event": "final",
+        "kind": "classifier",
+        "supervision": context.recipe.supervision,
+        "stages": training,
+    }
+    test = context.corpus.test
+    if test is not None and test.has_gold:
+        final |= evaluate_classifier(context, reopen_student(folder.student, context.recipe))
+    final["train_seconds"] = sum(stage["train_seconds"] for stage in training)
+    final["seconds"] = time.monotonic() - started
+    folder.log(final)
+    print_classifier(context.console, final)
+    return final
+
+
+def _fingerprints(context: RunContext) -> dict[str, Any]:
+    """Return what a run stands on: the corpus's content, the weights it starts from, the teacher's identity."""
+    student = context.recipe.student
+    frozen = student.tuning == "frozen"
+    models = [b.model for b in student.backbones] if frozen else [str(student.encoder["model"])]
+    found: dict[str, Any] = {
+        "corpus": context.corpus.fingerprint,
+        "student_start": [
+            {"model": m, "fingerprint": weights.fingerprint(weights.resolve(m))} for m in models
+        ],
+    }
+    if context.recipe.supervision != "gold":
+        with (
+            context.teacher() as teacher
+        ):  # one that cannot be built stops the run before it has cost anything
+            found["teacher"] = teacher.identity
+    return found

@@ -1,0 +1,174 @@
+"""What every kind of classifier offers, and one at work on raw texts.
+
+Shape legend: n texts, B of a batch, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from lmteach.errors import LmteachError, RunError
+from lmteach.students.encode import token_batches
+from lmteach.students.tagger import Tags
+from lmteach.tracking.console import Console
+from lmteach.tracking.run_folder import write_json
+
+if TYPE_CHECKING:
+    from lmteach.machine import Precision
+
+CARD = "lmteach.json"
+BATCH_TOKENS = {"cpu": 2048}  # padded tokens a forward where gradients are not wanted; 65,536 elsewhere
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """What a saved classifier says of itself in `lmteach.json`.
+
+    Attributes:
+        labels: names of the classes, by id.
+        tuning: full, lora or frozen.
+        max_tokens: where a text is cut; 0 where each backbone has its own.
+        features: the sections `backbones`, `fusion` and `head` of a frozen one, and each backbone's fingerprint.
+    """
+
+    labels: tuple[str, ...]
+    multilabel: bool
+    tuning: str
+    max_tokens: int = 0
+    features: dict[str, Any] | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write it into a student's folder."""
+        write_json(folder / CARD, {"kind": "classifier", **vars(self)})
+
+    @classmethod
+    def load(cls, folder: Path) -> ClassCard:
+        """Read it from a student's folder.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        try:
+            found = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            found.pop("kind")
+            return cls(**{**found, "labels": tuple(found["labels"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"This is no classifier that can be read: {error}.", where=str(folder)) from error
+
+
+class Inputs(Protocol):
+    """n texts, ready for a body: tokens, or vectors that lie on disk."""
+
+    @property
+    def lengths_n(self) -> npt.NDArray[np.int64]:
+        """How long each is; batches are made of like lengths."""
+
+    def collate(self, positions: Sequence[int]) -> Any:
+        """Return some of them as the body takes them."""
+
+
+class ClassifierStudent(Protocol):
+    """A classifier: a body with logits [B, C], and the way from texts to what the body takes."""
+
+    @property
+    def body(self) -> nn.Module:
+        """What is trained; called with what `Inputs.collate` returns."""
+
+    def read(self, texts: Sequence[str], console: Console) -> Inputs:
+        """Turn texts into inputs: tokenize them, or run the frozen backbones where the store lacks them."""
+
+    def prepare(self, inputs: Inputs) -> None:
+        """See the training texts once before training, to normalise by them, say."""
+
+    def save(self, folder: Path) -> None:
+        """Write a folder from which it opens again."""
+
+
+def logits_of(
+    student: ClassifierStudent, inputs: Inputs, *, device: str, precision: str, progress: Any = None
+) -> npt.NDArray[np.float32]:
+    """Return the logits [n, C] of n texts, without gradients, in length-sorted batches.
+
+    Args:
+        progress: called with the number of texts done since the last call.
+
+    Raises:
+        LmteachError: the body returned NaN or infinity.
+    """
+    body, found = student.body, []
+    was_training = body.training
+    body.eval().to(device)
+    kinds: dict[str, Any] = {"device_type": device.partition(":")[0], "dtype": torch.bfloat16}
+    order: list[int] = []
+    try:
+        with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16"):
+            for places in token_batches(inputs.lengths_n.tolist(), BATCH_TOKENS.get(device, 65_536)):
+                found.append(body(moved(inputs.collate(places), device)).float().cpu().numpy())
+                order += places
+                if progress is not None:
+                    progress(len(places))
+    finally:
+        body.train(was_training)
+    logits_nC: npt.NDArray[np.float32] = np.concatenate(found)[np.argsort(order)]
+    if not np.isfinite(logits_nC).all():
+        raise LmteachError(
+            "The classifier returned NaN or infinity.",
+            mend="Training diverged: try a lower training.lr, or training.precision=fp32.",
+        )
+    return logits_nC
+
+
+def moved(inputs: Any, device: str) -> Any:
+    """Return nested mappings of tensors on a device."""
+    if isinstance(inputs, dict):
+        return {name: moved(inner, device) for name, inner in inputs.items()}
+    return inputs.to(device, non_blocking=True)
+
+
+def probabilities(logits_nC: npt.NDArray[np.float32], multilabel: bool) -> npt.NDArray[np.float64]:
+    """Return softmax over classes, or each class's sigmoid."""
+    wide = torch.from_numpy(logits_nC).double()
+    p_nC: npt.NDArray[np.float64] = (wide.sigmoid() if multilabel else wide.softmax(1)).numpy()
+    return p_nC
+
+
+class Classifier:
+    """Classifies texts.
+
+    Args:
+        student: the body and its way with texts.
+        card: its classes.
+        device, precision: where and how it computes.
+    """
+
+    def __init__(
+        self, student: ClassifierStudent, card: ClassCard, *, device: str, precision: Precision
+    ) -> None:
+        self.student, self.card, self.names = student, card, list(card.labels)
+        self.device, self.precision = device, precision
+
+    def predict(self, texts: Sequence[str], top_k: int) -> list[Tags]:
+        """Return the `top_k` likeliest classes of each text with their probabilities."""
+        p_nC = self.probabilities(texts)
+        ids_nk = np.argsort(-p_nC, axis=1, kind="stable")[:, :top_k]
+        return [
+            Tags(tuple(self.names[i] for i in ids), tuple(round(float(p_C[i]), 6) for i in ids))
+            for ids, p_C in zip(ids_nk.tolist(), p_nC, strict=True)
+        ]
+
+    def probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return [n, C]; rows sum to 1 unless several classes may apply."""
+        if not texts:
+            return np.zeros((0, len(self.names)))
+        inputs = self.student.read(texts, Console(quiet=True))
+        logits_nC = logits_of(self.student, inputs, device=self.device, precision=self.precision)
+        return probabilities(logits_nC, self.card.multilabel)
