@@ -14,6 +14,7 @@ from lmteach import weights
 from lmteach.curriculum.class_scores import evaluate_classifier
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.supervision import LabelledTexts, label_documents
+from lmteach.curriculum.teacher_labels import teacher_summary
 from lmteach.errors import RunError
 from lmteach.recipe.schema import Recipe
 from lmteach.students.class_student import ClassifierStudent
@@ -134,6 +135,8 @@ def _finish(context: RunContext, folder: RunFolder, started: float) -> dict[str,
     test = context.corpus.test
     if test is not None and test.has_gold:
         final |= evaluate_classifier(context, reopen_student(folder.student, context.recipe))
+    if context.recipe.supervision != "gold":
+        final["teacher"] = teacher_summary(folder)
     final["train_seconds"] = sum(stage["train_seconds"] for stage in training)
     final["seconds"] = time.monotonic() - started
     folder.log(final)

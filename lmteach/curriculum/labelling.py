@@ -23,7 +23,7 @@ from lmteach.curriculum.context import RunContext
 from lmteach.errors import RunError, TeacherError
 from lmteach.search.shortlist import Shortlist, make_shortlist
 from lmteach.teaching.annotations import AnnotationRule, Annotations, choose_positives
-from lmteach.teaching.annotator import annotate
+from lmteach.teaching.annotator import AnnotatedBatch, annotate
 from lmteach.teaching.protocol import Teacher
 from lmteach.tracking.run_folder import write_whole
 from lmteach.types import Judgement
@@ -234,7 +234,25 @@ def judge(
     Raises:
         TeacherError: the teacher cannot answer; what it answered before is in the store.
     """
-    judgements = judgements_of(context, documents, shortlist, k)
+    said = ask(context, teacher, judgements_of(context, documents, shortlist, k))
+    ids_nk = shortlist.label_ids_qk[:, :k]
+    missing = ids_nk.shape[1] - said.scores_nk.shape[1]
+    if missing < 0:
+        raise TeacherError(f"The teacher scored {said.scores_nk.shape[1]} candidates where {k} were asked.")
+    return JudgedShortlist(
+        ids_nk,
+        np.pad(said.scores_nk, ((0, 0), (0, missing)), constant_values=np.nan),
+        np.pad(said.judged_nk, ((0, 0), (0, missing))),
+        said.stopped_by or "",
+    )
+
+
+def ask(context: RunContext, teacher: Teacher, judgements: Sequence[Judgement]) -> AnnotatedBatch:
+    """Have the teacher answer judgements within the run's budget, with progress.
+
+    Raises:
+        TeacherError: the teacher cannot answer; what it answered before is in the store.
+    """
     with context.console.stage("judge", len(judgements), unit="docs") as stage:
         done = 0
 
@@ -257,13 +275,4 @@ def judge(
             context.save_spent()
     if said.stopped_by:
         context.console.say(f"judge: stopped at {said.stopped_by}; what was judged by then is used")
-    ids_nk = shortlist.label_ids_qk[:, :k]
-    missing = ids_nk.shape[1] - said.scores_nk.shape[1]
-    if missing < 0:
-        raise TeacherError(f"The teacher scored {said.scores_nk.shape[1]} candidates where {k} were asked.")
-    return JudgedShortlist(
-        ids_nk,
-        np.pad(said.scores_nk, ((0, 0), (0, missing)), constant_values=np.nan),
-        np.pad(said.judged_nk, ((0, 0), (0, missing))),
-        said.stopped_by or "",
-    )
+    return said

@@ -1,100 +1,78 @@
-"""Which labels a classifier learns, by the recipe's `supervision`. Shape legend: n texts, C classes."""
+"""Whose labels a classifier learns, by the recipe's `supervision`: gold, a teacher's, or one after the other."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from lmteach.corpus.gold import Gold
+from lmteach import registry
 from lmteach.curriculum.context import RunContext
-from lmteach.errors import CorpusError
+from lmteach.curriculum.labelled import LabelledTexts, one_hot
+from lmteach.curriculum.protocol import Curriculum, CycleState
+from lmteach.errors import CorpusError, RecipeError
 from lmteach.tracking.run_folder import RunFolder
 
-Floats = npt.NDArray[np.float32]
+__all__ = ["LabelledTexts", "gold_texts", "label_documents", "one_hot"]
 
-
-@dataclass(frozen=True)
-class LabelledTexts:
-    """Texts with a target for each class.
-
-    Attributes:
-        targets_nC: between 0 and 1, soft or hard; rows sum to 1 unless several classes may apply.
-        weights_n: how much each text counts in the loss.
-        ids: of the documents.
-    """
-
-    texts: Sequence[str]
-    targets_nC: Floats
-    weights_n: Floats
-    ids: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def take(self, rows: npt.NDArray[np.int64]) -> LabelledTexts:
-        """Return some of them, in the order of `rows`."""
-        return replace(
-            self,
-            texts=[self.texts[i] for i in rows.tolist()],
-            targets_nC=self.targets_nC[rows],
-            weights_n=self.weights_n[rows],
-            ids=[self.ids[i] for i in rows.tolist()],
-        )
-
-    def split(self, share: float, seed: int) -> tuple[LabelledTexts, LabelledTexts | None]:
-        """Return (the rest, a random `share` kept apart); None for a share of 0.
-
-        At least one text stays on either side.
-
-        Raises:
-            CorpusError: there are fewer than two texts to split.
-        """
-        if not share:
-            return self, None
-        if len(self) < 2:
-            raise CorpusError(f"{len(self)} labelled text cannot be split.", where="training.validation")
-        order = np.random.default_rng([seed, *b"validation"]).permutation(len(self)).astype(np.int64)
-        n_apart = min(max(1, round(share * len(self))), len(self) - 1)
-        return self.take(np.sort(order[n_apart:])), self.take(np.sort(order[:n_apart]))
+REGIMES = ("gold", "teacher", "teacher_extra", "combined")
 
 
 def label_documents(context: RunContext, folder: RunFolder) -> list[LabelledTexts]:
     """Return what is learned, stage by stage: a student trains on the first, goes on with the second.
 
+    The regimes of LlamBERT (Csanády et al. 2024, section 4), over the training documents that the curriculum
+    selects and the corpus' unlabelled `extra` ones:
+
+    - `gold`: the training documents with their gold.
+    - `teacher`: the training documents with the teacher's labels.
+    - `teacher_extra`: training and extra documents with the teacher's labels.
+    - `combined`: the extra documents with the teacher's labels, and then (`combine: sequential`) or together
+      with them (`concat`) the training documents with their gold.
+
     Raises:
         CorpusError: the documents have no gold, or other than one class each where one is expected.
+        RecipeError: the regime needs extra documents, and the recipe asks for none.
+        TeacherError: the teacher cannot answer; what it answered before is in the store.
     """
-    return [gold_texts(context)]
+    recipe = context.recipe
+    train = select(context)
+    if recipe.supervision == "gold":
+        return [gold_texts(context, train)]
+    from lmteach.curriculum.teacher_labels import teacher_texts
+
+    if recipe.supervision == "teacher":
+        return [teacher_texts(context, folder, "train", train)]
+    if context.corpus.extra is None:
+        raise RecipeError(
+            f"supervision = {recipe.supervision} labels documents beside the training ones, and there are none.",
+            where="corpus.n_extra",
+            mend="Set corpus.n_extra to how many, or null for all of the corpus' `extra` or `unsup` documents.",
+        )
+    extra = teacher_texts(context, folder, "extra", np.arange(len(context.corpus.extra), dtype=np.int64))
+    if recipe.supervision == "teacher_extra":
+        return [teacher_texts(context, folder, "train", train).followed_by(extra)]
+    gold = gold_texts(context, train)
+    return [extra, gold] if recipe.combine == "sequential" else [extra.followed_by(gold)]
 
 
-def gold_texts(context: RunContext) -> LabelledTexts:
-    """Return the training documents with their gold."""
-    documents = context.corpus.train
-    if not documents.has_gold:
-        raise CorpusError("supervision = gold needs gold labels, and these documents have none.")
-    targets_nC = one_hot(documents.gold, len(context.corpus.labels), context.recipe.student.multilabel)
-    positions = np.arange(len(documents), dtype=np.int64)
-    weights_n = np.ones(len(documents), np.float32)
-    return LabelledTexts(documents.texts(positions), targets_nC, weights_n, list(documents.ids))
+def select(context: RunContext) -> npt.NDArray[np.int64]:
+    """Return the positions of the training documents that the curriculum takes first."""
+    curriculum: Curriculum = registry.build("curriculum", context.recipe.curriculum)
+    return curriculum.select(CycleState(0, len(context.corpus.train), context.recipe.seed))
 
 
-def one_hot(gold: Gold, n_classes: int, multilabel: bool) -> Floats:
-    """Return gold as 0 and 1 over classes.
+def gold_texts(context: RunContext, positions: npt.NDArray[np.int64]) -> LabelledTexts:
+    """Return training documents with their gold.
 
     Raises:
-        CorpusError: a document has other than one class, and not `multilabel`.
+        CorpusError: they have none, or other than one class each where one is expected.
     """
-    lengths = np.diff(gold.indptr)
-    if not multilabel and (lengths != 1).any():
-        row = int((lengths != 1).argmax())
+    documents = context.corpus.train
+    if not documents.has_gold:
         raise CorpusError(
-            f"{(lengths != 1).sum()} of {len(gold)} documents have other than one class "
-            f"(number {row} has {lengths[row]}).",
-            mend="Set student.multilabel=true.",
+            f"supervision = {context.recipe.supervision} needs gold labels, and these documents have none."
         )
-    targets_nC = np.zeros((len(gold), n_classes), np.float32)
-    targets_nC[np.repeat(np.arange(len(gold)), lengths), gold.ids] = 1.0
-    return targets_nC
+    chosen = documents.take(positions)
+    targets_nC = one_hot(chosen.gold, len(context.corpus.labels), context.recipe.student.multilabel)
+    weights_n = np.ones(len(positions), np.float32)
+    return LabelledTexts(documents.texts(positions), targets_nC, weights_n, list(chosen.ids))

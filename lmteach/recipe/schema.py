@@ -239,7 +239,9 @@ class EvaluationSection:
 
     ks: list[int] = field(default_factory=lambda: [1, 3, 5, 10])
     resamples: int = 1000  # of the bootstrap behind the 95% intervals
-    propensity_a: float = 0.55  # A and B of PSP@k and PSnDCG@k (Jain et al. 2016); 0.5 and 0.4 for Wikipedia-500K,
+    propensity_a: float = (
+        0.55  # A and B of PSP@k and PSnDCG@k (Jain et al. 2016); 0.5 and 0.4 for Wikipedia-500K,
+    )
     propensity_b: float = 1.5  # 0.6 and 2.6 for Amazon-670K and Amazon-3M
 
 
@@ -296,7 +298,11 @@ class Recipe:
 
     name: str = ""
     seed: int = 108
-    supervision: Literal["gold"] = "gold"  # whose labels a classifier learns
+    supervision: Literal["gold", "teacher", "teacher_extra", "combined"] = "gold"  # a classifier's labels
+    combine: Literal["sequential", "concat"] = (
+        "sequential"  # of `combined`: the teacher's first, or all at once
+    )
+    paper: dict[str, float] = field(default_factory=dict)  # accuracy in print, by regime; shown beside ours
     corpus: CorpusSection = field(default_factory=CorpusSection)
     teacher: dict[str, Any] = field(default_factory=lambda: {"name": "transformers"})
     calibration: CalibrationSection = field(default_factory=CalibrationSection)

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,8 @@ class ClassVerdicts:
         names = ("log_odds_nC", "judged_n", "agreement_n", "prior_mC")
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(*(file[name] for name in names), str(file["stopped_by"]))
+                arrays: Any = {name: file[name] for name in names}
+                return cls(**arrays, stopped_by=str(file["stopped_by"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"These verdicts cannot be read: {error}.",
@@ -107,11 +109,11 @@ def pool(log_probs_mnC: Sequence[Floats]) -> tuple[Floats, Floats]:
     A prompt whose answer could not be read has no say in that document; where none was read it is NaN.
     """
     stacked = np.stack(log_probs_mnC)
-    read_mn = ~np.isnan(stacked).any(axis=2)
+    read_mn: npt.NDArray[np.bool_] = ~np.isnan(stacked).any(axis=2)
     n_read_n = read_mn.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         total_nC = np.where(read_mn[:, :, None], np.exp(stacked), 0.0).sum(axis=0)
-        pooled_nC = np.log(np.maximum(total_nC / n_read_n[:, None], TINY))
+        pooled_nC: Floats = np.log(np.maximum(total_nC / n_read_n[:, None], TINY))
         pooled_nC[n_read_n == 0] = np.nan
         best_mn = np.where(read_mn, np.nan_to_num(stacked, nan=-np.inf).argmax(axis=2), -1)
         chosen_n = np.nan_to_num(pooled_nC, nan=-np.inf).argmax(axis=1)
@@ -125,10 +127,10 @@ def pool_log_odds(log_odds_mnC: Sequence[Floats]) -> tuple[Floats, Floats]:
     Agreement is the share of (prompt, class) answers on the same side of 0 as the mean.
     """
     stacked = np.stack(log_odds_mnC)
-    read = ~np.isnan(stacked)
+    read: npt.NDArray[np.bool_] = ~np.isnan(stacked)
     n_read_nC = read.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         pooled_nC = np.where(read, stacked, 0.0).sum(axis=0) / n_read_nC  # 0 / 0 where nobody was read
-        same = read & ((stacked > 0) == (pooled_nC > 0))
+        same: npt.NDArray[np.bool_] = read & (np.greater(stacked, 0) == np.greater(pooled_nC, 0))
         agreement_n = same.sum(axis=(0, 2)) / read.sum(axis=(0, 2))
     return pooled_nC, agreement_n

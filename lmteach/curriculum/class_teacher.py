@@ -1,0 +1,139 @@
+"""A teacher asked for the class of documents: all classes are its candidates; its answers, cleaned, lie in the run.
+
+Shape legend: n documents, C classes, m prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.labelling import ask
+from lmteach.errors import RecipeError, nearest_name
+from lmteach.teaching.class_verdicts import (
+    ClassVerdicts,
+    class_log_probs,
+    mean_prior,
+    pool,
+    pool_log_odds,
+    without_prior,
+)
+from lmteach.types import Judgement
+
+if TYPE_CHECKING:
+    from lmteach.corpus.corpus import Documents
+    from lmteach.teaching.protocol import Teacher
+
+Floats = npt.NDArray[np.float64]
+
+
+class ClassJudgements(Sequence[Judgement]):
+    """Documents with all classes as candidates, as judgements built one by one."""
+
+    def __init__(
+        self, documents: Documents, positions: npt.NDArray[np.int64], candidates: Sequence[str]
+    ) -> None:
+        self.documents, self.positions = documents, positions
+        self.candidates, self.label_ids = tuple(candidates), tuple(range(len(candidates)))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        document = self.documents[int(self.positions[row])]
+        return Judgement(
+            document=document.text,
+            candidates=self.candidates,
+            document_id=document.id,
+            title=document.title,
+            label_ids=self.label_ids,
+        )
+
+
+def class_names(context: RunContext) -> list[str]:
+    """Return what the teacher is shown of each class: `classes.names`, else the name or text of `annotation.ask`.
+
+    Raises:
+        RecipeError: `classes.names` names no label, or two classes get one name.
+    """
+    labels, named = context.corpus.labels, context.recipe.classes.names
+    for label in named:
+        if label not in labels.names:
+            raise RecipeError(
+                f"There is no label '{label}'.",
+                where="classes.names",
+                nearest=nearest_name(label, labels.names),
+            )
+    shown = labels.names if context.recipe.annotation.ask == "name" else labels.texts
+    found = [named.get(name, text) for name, text in zip(labels.names, shown, strict=True)]
+    twins = sorted({name for name in found if found.count(name) > 1})
+    if twins:
+        raise RecipeError(f"Two classes are called '{twins[0]}'.", where="classes.names")
+    return found
+
+
+def ask_classes(
+    context: RunContext, documents: Documents, positions: npt.NDArray[np.int64], path: Path
+) -> ClassVerdicts:
+    """Return the teacher's verdicts on the documents at `positions`, from `path` where they are already.
+
+    Raises:
+        TeacherError: the teacher cannot answer; what it answered before is in the store.
+    """
+    if path.is_file():
+        return ClassVerdicts.load(path)
+    candidates = class_names(context)
+    judgements = ClassJudgements(documents, positions, candidates)
+    log_odds_mnC, prior_mC, judged_n, stopped_by = [], [], np.ones(len(positions), np.bool_), ""
+    for section in teacher_sections(context):
+        with context.teacher(section) as teacher:
+            said = ask(context, teacher, judgements)
+            scores_nC = np.full((len(positions), len(candidates)), np.nan)
+            scores_nC[:, : said.scores_nk.shape[1]] = said.scores_nk
+            cleaned_nC, prior_C = _clean(context, teacher, scores_nC, candidates)
+        log_odds_mnC.append(cleaned_nC)
+        prior_mC.append(prior_C)
+        judged_n &= said.judged_nk.any(axis=1)
+        stopped_by = stopped_by or said.stopped_by or ""
+    pooled_nC, agreement_n = (pool_log_odds if context.recipe.student.multilabel else pool)(log_odds_mnC)
+    verdicts = ClassVerdicts(pooled_nC, judged_n, agreement_n, np.stack(prior_mC), stopped_by)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    verdicts.save(path)
+    return verdicts
+
+
+def teacher_sections(context: RunContext) -> list[Mapping[str, Any]]:
+    """Return the recipe's teacher, and it again for each of `classes.paraphrases` with that prompt."""
+    teacher = context.recipe.teacher
+    return [teacher, *({**teacher, "prompt": prompt} for prompt in context.recipe.classes.paraphrases)]
+
+
+def _clean(
+    context: RunContext, teacher: Teacher, scores_nC: Floats, candidates: Sequence[str]
+) -> tuple[Floats, Floats]:
+    """Return scores as log-probabilities without the teacher's leaning, and that leaning.
+
+    Where several classes may apply, scores are log-odds already and are left as they are.
+    """
+    n_classes = len(candidates)
+    uniform_C = np.full(n_classes, 1 / n_classes)
+    if context.recipe.student.multilabel:
+        return scores_nC, uniform_C
+    log_probs_nC = class_log_probs(scores_nC)
+    settings = context.recipe.classes
+    if settings.prior == "none":
+        return log_probs_nC, uniform_C
+    if settings.prior == "batch":
+        prior_C = mean_prior(log_probs_nC)
+    else:
+        verdicts = teacher.judge([Judgement(text, tuple(candidates)) for text in settings.content_free])
+        scores_fC = [[np.nan if s is None else s for s in verdict.scores] for verdict in verdicts]
+        prior_C = mean_prior(class_log_probs(scores_fC))
+    return without_prior(log_probs_nC, prior_C), prior_C
