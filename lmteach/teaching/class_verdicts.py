@@ -109,7 +109,7 @@ def pool(log_probs_mnC: Sequence[Floats]) -> tuple[Floats, Floats]:
     A prompt whose answer could not be read has no say in that document; where none was read it is NaN.
     """
     stacked = np.stack(log_probs_mnC)
-    read_mn: npt.NDArray[np.bool_] = ~np.isnan(stacked).any(axis=2)
+    read_mn = np.asarray(~np.isnan(stacked).any(axis=2), dtype=np.bool_)
     n_read_n = read_mn.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         total_nC = np.where(read_mn[:, :, None], np.exp(stacked), 0.0).sum(axis=0)
