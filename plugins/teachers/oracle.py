@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lmteach.corpus.corpus import Corpus, Documents, Gold
 from lmteach.errors import TeacherError
@@ -29,6 +30,10 @@ class OracleTeacher:
         Attributes:
             noise: share of answers that are flipped, each by chance.
             systematic: share of labels that are misunderstood: every answer about them is flipped.
+            one_class: documents have exactly one label, so an error is another one in its place, and `noise`
+                the share of documents that get one; `systematic` counts the wrongly taken labels as before.
+            misread: words that mislead: every document that holds one is answered wrongly, whatever the case.
+                Such errors follow the content, as a language model's do, and a student can learn them.
             unread: share of answers that cannot be read.
             seed: decides which; None = the run's seed.
         """
@@ -36,6 +41,8 @@ class OracleTeacher:
         noise: float = 0.0
         systematic: float = 0.0
         unread: float = 0.0
+        one_class: bool = False
+        misread: list[str] = field(default_factory=list)
         seed: int | None = None
 
     def __init__(self, config: Config, resources: TeacherResources) -> None:
@@ -51,12 +58,15 @@ class OracleTeacher:
         self.config, self.corpus = config, resources.corpus
         self.seed = resources.seed if config.seed is None else config.seed
         self._gold = _GoldById(resources.corpus)
+        words = "|".join(re.escape(word) for word in config.misread)
+        self._misleads = re.compile(rf"\b(?:{words})\b", re.IGNORECASE) if words else None
 
     @property
     def identity(self) -> str:
         """The corpus and the errors."""
         c = self.config
         errors = f"noise={c.noise:g} systematic={c.systematic:g} unread={c.unread:g} seed={self.seed}"
+        errors += " one_class" * c.one_class + (f" misread={'|'.join(c.misread)}" if c.misread else "")
         return f"oracle corpus={self.corpus.fingerprint[:16]} {errors}"
 
     @property
@@ -80,15 +90,37 @@ class OracleTeacher:
         gold = self._gold.of(judgement)
         answers: list[float | None] = []
         ids = self._gold.label_ids(judgement)
+        misled = self._misleads is not None and self._misleads.search(judgement.document) is not None
+        if self.config.one_class:
+            return self._one_class(judgement, ids, gold, misled)
         for candidate, label_id in zip(judgement.candidates, ids, strict=True):
             yes = label_id in gold
             if chance(self.seed, "label", candidate) < self.config.systematic:
                 yes = not yes
             if chance(self.seed, "noise", judgement.document, candidate) < self.config.noise:
                 yes = not yes
+            yes = yes != misled
             unread = chance(self.seed, "unread", judgement.document, candidate) < self.config.unread
             answers.append(None if unread else SCORE if yes else -SCORE)
         return answers
+
+    def _one_class(
+        self, judgement: Judgement, ids: Sequence[int], gold: frozenset[int], misled: bool
+    ) -> list[float | None]:
+        """Say yes to one candidate: the gold one, or by error one of the others."""
+        if chance(self.seed, "unread", judgement.document) < self.config.unread:
+            return [None] * len(ids)
+        right = next((i for i, label_id in enumerate(ids) if label_id in gold), None)
+        misunderstood = (
+            right is not None
+            and chance(self.seed, "label", judgement.candidates[right]) < self.config.systematic
+        )
+        wrong = chance(self.seed, "noise", judgement.document) < self.config.noise
+        said = right
+        if (wrong or misled or misunderstood) and len(ids) > 1:
+            others = [i for i in range(len(ids)) if i != right]
+            said = others[int(chance(self.seed, "which", judgement.document) * len(others))]
+        return [SCORE if i == said else -SCORE for i in range(len(ids))]
 
 
 class _GoldById:
@@ -123,7 +155,10 @@ class _GoldById:
 
     def _places(self) -> dict[str, list[tuple[Documents, int]]]:
         if not self._index:
-            for view in (self._corpus.train, self._corpus.dev, self._corpus.test):
+            extra = (
+                self._corpus.extra if self._corpus.extra is not None and self._corpus.extra.has_gold else None
+            )
+            for view in (self._corpus.train, self._corpus.dev, self._corpus.test, extra):
                 for i, document_id in enumerate(view.ids if view is not None else ()):
                     assert view is not None
                     self._index.setdefault(document_id, []).append((view, i))

@@ -114,3 +114,44 @@ def test_it_needs_gold_and_sound_rates(corpus: Corpus) -> None:
         build(None)
     with pytest.raises(TeacherError, match=r"teacher\.noise: A share must lie between 0 and 1"):
         build(corpus, noise=1.5)
+
+
+def single(n: int) -> list[Document]:
+    """Documents with one label each; every tenth holds a word that can mislead."""
+    word = {True: "a Horror film", False: "no horrors"}
+    return [Document(f"s{i}", f"text {i}, {word[i % 10 == 0]}", (i % 4,)) for i in range(n)]
+
+
+def said(documents: list[Document], **keys: object) -> list[int | None]:
+    names = tuple("abcd")
+    corpus = Corpus("one", LabelSet(names, names), Documents.of(documents), None, None, "e" * 64)
+    teacher = build(corpus, **keys)  # type: ignore[arg-type]
+    found: list[int | None] = []
+    for verdict in teacher.judge([Judgement(d.text, names, d.id, label_ids=(0, 1, 2, 3)) for d in documents]):
+        yes = [i for i, score in enumerate(verdict.scores) if score == SCORE]
+        assert len(yes) == (0 if None in verdict.scores else 1)  # one class, never two or none
+        found.append(yes[0] if yes else None)
+    return found
+
+
+def test_one_class_errs_at_the_set_rate_and_spreads_over_the_other_classes() -> None:
+    documents = single(2000)
+    wrong = [
+        (d.labels or ())[0]
+        for d, s in zip(documents, said(documents, one_class=True, noise=0.2), strict=True)
+        if s != (d.labels or ())[0]
+    ]
+    assert 0.17 < len(wrong) / 2000 < 0.23
+    assert len(set(wrong)) == 4
+
+
+def test_words_mislead_whole_documents() -> None:
+    documents = single(200)
+    answers = said(documents, one_class=True, misread=["horror"])
+    wrong = {d.id for d, s in zip(documents, answers, strict=True) if s != (d.labels or ())[0]}
+    assert wrong == {d.id for i, d in enumerate(documents) if i % 10 == 0}  # "horrors" is another word
+
+
+def test_unread_documents_are_unread_whole() -> None:
+    answers = said(single(1000), one_class=True, unread=0.1)
+    assert 60 < answers.count(None) < 140
