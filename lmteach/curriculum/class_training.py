@@ -28,16 +28,22 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ClassExamples:
-    """n texts as the body takes them, with targets [n, C] and weights [n]."""
+    """n texts as the body takes them, from `start` on among `inputs`, with targets [n, C] and weights [n]."""
 
     inputs: Inputs
     targets_nC: Floats
     weights_n: Floats
+    start: int = 0
+
+    @property
+    def lengths_n(self) -> npt.NDArray[np.int64]:
+        """How long each is."""
+        return self.inputs.lengths_n[self.start : self.start + len(self.targets_nC)]
 
     def batch(self, positions: list[int]) -> ClassBatch:
-        """Return some of them."""
+        """Return some of them, by position among the n."""
         return ClassBatch(
-            inputs=self.inputs.collate(positions),
+            inputs=self.inputs.collate([self.start + i for i in positions]),
             targets=torch.from_numpy(self.targets_nC[positions]),
             weights=torch.from_numpy(self.weights_n[positions]),
         )
@@ -73,7 +79,7 @@ class ClassDataModule(lightning.LightningDataModule):
     def _loader(
         self, examples: ClassExamples, *, drop_last: bool, epoch: Callable[[], int]
     ) -> DataLoader[Any]:
-        lengths = examples.inputs.lengths_n
+        lengths = examples.lengths_n
         sampler = LengthSortedBatches(
             lengths.tolist(),
             batch_size=self.batch_size,

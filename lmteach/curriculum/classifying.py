@@ -95,13 +95,15 @@ def _run_stage(
         f"stage {number}: {len(train):,} texts to learn, {len(validation or ()):,} to choose the epoch"
     )
     started = time.monotonic()
-
-    def examples(texts: LabelledTexts) -> ClassExamples:
-        return ClassExamples(student.read(texts.texts, console), texts.targets_nC, texts.weights_n)
-
-    learned = examples(train)
-    chosen_by = None if validation is None else examples(validation)
-    student.prepare(learned.inputs)
+    both = [*train.texts, *(validation.texts if validation is not None else ())]
+    inputs = student.read(both, console)  # together, so that a backbone is loaded once
+    learned = ClassExamples(inputs, train.targets_nC, train.weights_n)
+    chosen_by = (
+        None
+        if validation is None
+        else ClassExamples(inputs, validation.targets_nC, validation.weights_n, start=len(train))
+    )
+    student.prepare(inputs, len(train))
     read_seconds = time.monotonic() - started
     measured = train_classifier(student, learned, chosen_by, recipe, console, seed)
     measured |= {"documents": float(len(train)), "read_seconds": read_seconds}

@@ -103,6 +103,8 @@ def lay_groundwork(
     check_recipe(recipe)
     sizes, corpus = measure_corpus(recipe)
     check_label_count(recipe, sizes.labels)
+    if recipe.student.kind == "classifier" and recipe.supervision == "gold":
+        return Groundwork(recipe, sizes, corpus, [], notes=["The labels are gold: no teacher is asked."])
     parts = [part for part in teacher_parts(recipe.teacher) if part.judges]
     work = Groundwork(recipe, sizes, corpus, parts)
     if corpus is None and with_shortlist:

@@ -162,7 +162,8 @@ def _set(tree: DictConfig, key: str, leaf: Leaf, section: str) -> str | None:
                 node[part] = {}  # a value of any type becomes a mapping, say `prompt` with keys of its own
             node = node[part]
     try:
-        OmegaConf.update(tree, key, leaf.value, merge=False, force_add=True)
+        # Merged, a list takes the place of the former one, and its mappings are held to their schema.
+        OmegaConf.update(tree, key, leaf.value, merge=isinstance(leaf.value, list), force_add=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         return f"{leaf.origin}: '{leaf.key}' cannot be {leaf.value!r}: {str(error).splitlines()[0]}"
     return None

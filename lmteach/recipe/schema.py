@@ -47,6 +47,7 @@ class BackboneSection:
     pooling: Literal["mean", "first", "last", "pooler", "padded_mean"] = "mean"
     max_tokens: int = 512
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    stored: Literal["fp16", "fp32"] = "fp16"  # how its vectors are kept
 
 
 @dataclass

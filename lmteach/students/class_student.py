@@ -86,8 +86,8 @@ class ClassifierStudent(Protocol):
     def read(self, texts: Sequence[str], console: Console) -> Inputs:
         """Turn texts into inputs: tokenize them, or run the frozen backbones where the store lacks them."""
 
-    def prepare(self, inputs: Inputs) -> None:
-        """See the training texts once before training, to normalise by them, say."""
+    def prepare(self, inputs: Any, n: int) -> None:
+        """See the first n of some inputs, the training texts, once before training: to normalise by them, say."""
 
     def save(self, folder: Path) -> None:
         """Write a folder from which it opens again."""

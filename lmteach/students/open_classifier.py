@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmteach.machine import Precision, choose_precision, device_name
 from lmteach.recipe.schema import Recipe
 from lmteach.students.class_student import ClassCard, Classifier, ClassifierStudent
 from lmteach.weights import resolve
@@ -36,29 +37,28 @@ def reopen_student(folder: Path, recipe: Recipe, *, train: bool = False) -> Clas
     if card.tuning == "frozen":
         from lmteach.students.frozen import FrozenStudent
 
-        return FrozenStudent.open(folder, card, features=Path(recipe.run.features))
+        device = device_name(recipe.trainer.accelerator)
+        return FrozenStudent.open(folder, card, store=Path(recipe.run.features), device=device)
     return _tuned(recipe, folder, card, train=train)
 
 
-def open_classifier(folder: Path, *, device: str = "cpu", precision: str = "auto") -> Classifier:
+def open_classifier(folder: Path, *, device: str = "cpu", precision: Precision = "auto") -> Classifier:
     """Return the classifier in a student's folder, ready to classify; nothing but the folder is needed.
 
     Raises:
         RunError: the folder holds none, or a damaged one.
     """
-    from lmteach.machine import choose_precision
-
     card = ClassCard.load(folder)
     student: ClassifierStudent
     if card.tuning == "frozen":
         from lmteach.students.frozen import FrozenStudent
 
-        student = FrozenStudent.open(folder, card, features=None)
+        student = FrozenStudent.open(folder, card, store=None, device=device)
     else:
         from lmteach.students.tuned import TunedStudent
 
         student = TunedStudent(folder, card)
-    chosen = choose_precision(precision, device)  # type: ignore[arg-type]
+    chosen = choose_precision(precision, device)
     return Classifier(student, card, device=device, precision=chosen)
 
 

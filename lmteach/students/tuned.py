@@ -100,7 +100,7 @@ class TunedStudent:
             )["input_ids"]
         return TokenInputs(self.tokenizer, ids)
 
-    def prepare(self, inputs: Any) -> None:
+    def prepare(self, inputs: Any, n: int) -> None:
         """Nothing: tokens need no statistics."""
 
     def save(self, folder: Path) -> None:
