@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmteach.errors import RunError
 from lmteach.recipe.load import load_recipe
+from lmteach.serving.about import ABOUT, About
 from lmteach.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from lmteach.recipe.schema import Recipe
+    from lmteach.students.class_student import Classifier
     from lmteach.students.tagger import Tagger
 
 
@@ -30,25 +33,56 @@ def read_run(path: Path) -> tuple[RunFolder, Recipe]:
     return folder, load_recipe(str(folder.recipe)).recipe
 
 
-def open_student(path: Path) -> Tagger:
-    """Return a run's student, ready to tag.
+def open_student(path: Path) -> Tagger | Classifier:
+    """Return a run's or an exported student, ready to tag or to classify.
 
     Raises:
         RunError: the run has no student yet.
     """
+    if not (path / "recipe.yaml").is_file() and (path / ABOUT).is_file():
+        return open_exported(path, About.load(path))
     folder, recipe = read_run(path)
     if not folder.student.is_dir():
         raise RunError(
             "This run has no student yet.", where=str(path), mend="Go on with it: `lmteach fit --resume`."
         )
+    if recipe.student.kind == "classifier":
+        from lmteach.machine import device_name
+        from lmteach.students.open_classifier import open_classifier
+
+        device = device_name(recipe.trainer.accelerator)
+        return open_classifier(folder.student, device=device, precision=recipe.training.precision)
+    encoder = {**recipe.student.encoder, "model": str(folder.student)}
+    return _open_tagger(
+        folder.student,
+        encoder,
+        recipe.search.searcher,
+        accelerator=recipe.trainer.accelerator,
+        precision=recipe.search.precision,
+    )
+
+
+def open_exported(folder: Path, about: About) -> Tagger:
+    """Return an exported student, computed by torch."""
+    encoder = {**about.encoder, "model": str(folder)}
+    return _open_tagger(folder, encoder, about.searcher, accelerator="auto", precision=about.precision)
+
+
+def _open_tagger(
+    folder: Path, encoder: Mapping[str, Any], searcher: Mapping[str, Any], *, accelerator: str, precision: Any
+) -> Tagger:
     from lmteach import registry
     from lmteach.machine import choose_precision, device_name
-    from lmteach.students.tagger import Tagger, load_labels
+    from lmteach.serving.label_search import build_search
+    from lmteach.students.label_set import load_label_set
+    from lmteach.students.tagger import Tagger
 
-    device = device_name(recipe.trainer.accelerator)
-    names, vectors = load_labels(folder.student)
-    searcher = registry.build("searcher", recipe.search.searcher)
-    searcher.build(vectors)
-    encoder = registry.build("encoder", {**recipe.student.encoder, "model": str(folder.student)})
-    precision = choose_precision(recipe.search.precision, device)
-    return Tagger(encoder, names, searcher, device=device, precision=precision)
+    device = device_name(accelerator)
+    labels = load_label_set(folder)
+    return Tagger(
+        registry.build("encoder", encoder),
+        labels.names,
+        build_search(labels, dict(searcher)),
+        device=device,
+        precision=choose_precision(precision, device),
+    )
