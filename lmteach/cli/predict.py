@@ -1,11 +1,14 @@
 """Tag documents with a run's student: one line of JSON in, one line out, in order.
 
 INPUT is .jsonl, .jsonl.gz, .csv or .parquet with a `text` (and, if it likes, an `id`), or - for lines of JSON
-on standard input. Each output line holds the id, the labels best first, and their scores (cosines).
+on standard input. Each output line holds the id, the labels best first, and their scores (a tagger's cosines, a
+classifier's probabilities). A folder of .parquet or .jsonl shards (also .gz, .zst) is labelled shard by shard into
+a folder; run again after a kill, the same command goes on with the shards that are not there yet.
 
 examples:
   lmteach predict runs/lmtx_quickstart docs.jsonl --output tags.jsonl --top-k 5
   cat docs.jsonl | lmteach predict runs/lmtx_quickstart - > tags.jsonl
+  lmteach predict runs/llambert_imdb reviews/ --output labelled/ --top-k 1
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from lmteach.corpus.reading import InputRecord
-    from lmteach.students.tagger import Tagger
+    from lmteach.students.label_shards import TextStudent
 
 CHUNK = 2048  # documents held at a time, so that memory does not grow with the input
 
@@ -27,9 +30,14 @@ CHUNK = 2048  # documents held at a time, so that memory does not grow with the 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    parser.add_argument("input", metavar="INPUT", help="a file of documents, or - for standard input")
     parser.add_argument(
-        "--output", default="-", metavar="OUT", help="a .jsonl file, or - for standard output"
+        "input", metavar="INPUT", help="a file or folder of documents, or - for standard input"
+    )
+    parser.add_argument(
+        "--output",
+        default="-",
+        metavar="OUT",
+        help="a .jsonl file or, for a folder, a folder; - for standard output",
     )
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="labels a document (default 5)")
 
@@ -40,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.top_k < 1:
         raise LmteachError(f"--top-k is {args.top_k}; it must be 1 or more.")
+    if args.input != "-" and Path(args.input).is_dir():
+        return _run_folder(args)
     if args.output != "-" and (Path(args.output).is_dir() or not Path(args.output).parent.is_dir()):
         what = "is a folder" if Path(args.output).is_dir() else "is in a folder that does not exist"
         raise LmteachError(f"--output {args.output} {what}.")  # said now, not when all is tagged
@@ -55,6 +65,40 @@ def run(args: argparse.Namespace) -> int:
             _write(tagger, chunk, args.top_k, out)
             n += len(chunk)
     print(f"predict: {n:,} documents", file=sys.stderr)
+    return 0
+
+
+def _run_folder(args: argparse.Namespace) -> int:
+    """Label a folder's shards."""
+    from lmteach.errors import LmteachError
+
+    output = Path(args.output)
+    if args.output == "-" or output.is_file() or output.resolve() == Path(args.input).resolve():
+        raise LmteachError(
+            f"{args.input} is a folder; its shards need another folder to be labelled into.",
+            mend="Name it by --output FOLDER.",
+        )
+    from lmteach.corpus.shards import find_shards
+
+    shards = find_shards(Path(args.input))
+    from lmteach import weights
+    from lmteach.curriculum.open_run import open_student, read_run
+    from lmteach.students.label_shards import Options, label_shards
+    from lmteach.tracking.console import Console
+
+    folder, recipe = read_run(args.run)
+    student = open_student(args.run)
+    options = Options(recipe.corpus.text, args.top_k)
+    about = {
+        "student": weights.fingerprint(folder.student),
+        "text": options.text,
+        "top_k": options.top_k,
+        "input": str(Path(args.input).resolve()),
+    }
+    found = label_shards(student, shards, output, options, Console(), about=about)
+    rate = f", {found.rows / found.seconds:,.0f} rows/s" if found.rows else ""
+    empty = f", {found.empty:,} of them without text" if found.empty else ""
+    print(f"predict: {found.rows:,} rows{empty} in {found.seconds:.1f} s{rate}", file=sys.stderr)
     return 0
 
 
@@ -77,7 +121,7 @@ def _chunks(documents: Iterator[InputRecord]) -> Iterator[list[InputRecord]]:
         yield chunk
 
 
-def _write(tagger: Tagger, chunk: list[InputRecord], top_k: int, out: TextIO) -> None:
+def _write(tagger: TextStudent, chunk: list[InputRecord], top_k: int, out: TextIO) -> None:
     import json
 
     tags = tagger.predict([record.document.text for record in chunk], top_k)

@@ -24,12 +24,15 @@ class InputRecord:
     where: str
 
 
-def read_documents(path: str | Path, text: str = "{text}") -> Iterator[InputRecord]:
+def read_documents(
+    path: str | Path, text: str = "{text}", *, allow_empty: bool = False
+) -> Iterator[InputRecord]:
     """Yield the documents of a JSON lines (plain, .gz or .zst), csv, tsv or Parquet file, in order.
 
     Args:
         path: the file, or `-` for JSON lines on standard input.
         text: what a document's text is made of: a template over its fields.
+        allow_empty: let documents without text through, instead of an error.
 
     Yields:
         Each document without labels. Its id is the field `id`, or the line or row number.
@@ -43,9 +46,10 @@ def read_documents(path: str | Path, text: str = "{text}") -> Iterator[InputReco
         if not filled.strip():
             if not set(template.fields) & set(record.fields):
                 template.check_known(record.fields, record.where)
-            raise CorpusError(
-                "The document has no text.", where=record.where, mend="Give it text, or remove it."
-            )
+            if not allow_empty:
+                raise CorpusError(
+                    "The document has no text.", where=record.where, mend="Give it text, or remove it."
+                )
         id_ = as_text(record.fields.get("id"), "id", record.where) or str(record.line)
         title = as_text(record.fields.get("title"), "title", record.where)
         yield InputRecord(Document(id_, filled, None, title), record.fields, record.where)
