@@ -5,7 +5,6 @@ A cycle's state is files on disk, each written whole or not at all: to resume is
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lmteach import registry, weights
+from lmteach.curriculum.claim import claimed_folder
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.finish import cycle_events, finish_run
 from lmteach.curriculum.labelling import (
@@ -24,11 +24,10 @@ from lmteach.curriculum.labelling import (
     make_pseudo_labels,
 )
 from lmteach.curriculum.protocol import Curriculum, CycleResult, CycleState
+from lmteach.curriculum.tracked import track_cycle, track_final, tracking
 from lmteach.curriculum.training import train_student
 from lmteach.curriculum.warmup import warm_up
-from lmteach.errors import RunError
 from lmteach.recipe.check import check_recipe
-from lmteach.recipe.load import flatten, load_recipe, to_yaml
 from lmteach.recipe.schema import Recipe
 from lmteach.students.tagger import save_labels
 from lmteach.teaching.annotations import Annotations
@@ -52,48 +51,36 @@ def fit(recipe: Recipe, console: Console, *, resume: bool = False) -> dict[str, 
         TeacherError, StoreError, CorpusError: see there; what was judged is in the store.
     """
     check_recipe(recipe)
-    folder = RunFolder(Path(recipe.run.folder or f"runs/{recipe.name}"))
-    folder.lock()
-    try:
-        _claim(folder, recipe, resume)
+    with claimed_folder(recipe, resume=resume) as folder:
         finished = [event for event in folder.events() if event.get("event") == "final"]
         if finished:
             console.say(f"{folder.path} is finished already; nothing was done again.")
-            print_final(console, finished[-1], [event["dev_p1"] for event in cycle_events(folder)])
+            _print_finished(recipe, folder, console, finished[-1])
             return finished[-1]
+        if recipe.student.kind == "classifier":
+            from lmteach.curriculum.classifying import run_classifier
+
+            return run_classifier(recipe, folder, console)
         return _run(recipe, folder, console)
-    finally:
-        folder.unlock()
 
 
-def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
-    """Make the folder this recipe's, or make sure that it is."""
-    if not folder.manifest.is_file():  # a run that got no further than its corpus or teacher has done nothing
-        write_whole(folder.recipe, lambda path: path.write_text(to_yaml(recipe), encoding="utf-8"))
-        return
-    if not resume:
-        raise RunError(
-            "There is a run here already.",
-            where=str(folder.path),
-            mend="Add --resume to go on with it, or give this one its own folder: run.folder=runs/OTHER.",
-        )
-    before = flatten(dataclasses.asdict(load_recipe(str(folder.recipe)).recipe))
-    now = flatten(dataclasses.asdict(recipe))
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    if changed:
-        listed = "; ".join(f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in changed)
-        raise RunError(
-            f"The recipe is not the one this run began with: {listed}.",
-            where=str(folder.path),
-            mend="Give the changed recipe its own folder: run.folder=runs/OTHER.",
-        )
+def _print_finished(recipe: Recipe, folder: RunFolder, console: Console, final: dict[str, Any]) -> None:
+    if recipe.student.kind == "classifier":
+        from lmteach.tracking.class_tables import print_classifier
+
+        print_classifier(console, final)
+    else:
+        print_final(console, final, [event["dev_p1"] for event in cycle_events(folder)])
 
 
 def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
     started = time.monotonic()
-    store = Store.open(recipe.run.store, run=recipe.name)
-    try:
+    with (
+        Store.open(recipe.run.store, run=recipe.name) as store,
+        tracking(recipe, folder, console.say) as trackers,
+    ):
         context = open_context(recipe, console, store=store)
+        context.trackers = trackers
         context.spent_path = folder.path / "spent.json"
         if context.spent_path.is_file():
             context.budget.spent = Spent(**read_json(context.spent_path))
@@ -109,9 +96,9 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
         student = folder.cycle(best) / "student"
         _keep_student(context, student, folder)
         console.say(f"best: cycle {best}, dev P@1 by the teacher {history[best].dev_p1:.3f}")
-        return finish_run(context, folder, len(history), best, time.monotonic() - started)
-    finally:
-        store.close()
+        final = finish_run(context, folder, len(history), best, time.monotonic() - started)
+        track_final(context, folder, final)
+        return final
 
 
 def _fingerprints(context: RunContext) -> dict[str, Any]:
@@ -152,6 +139,7 @@ def _run_cycle(
     done = folder / "cycle.json"
     if done.is_file():
         found = read_json(done)
+        track_cycle(context, run, found)
         return CycleResult(number, found["dev_p1"], found["positives"])
     console, recipe = context.console, context.recipe
     console.say(f"cycle {number}")
@@ -168,6 +156,7 @@ def _run_cycle(
             recipe,
             console,
             seed=recipe.seed + number,
+            loggers=context.trackers.training_loggers(f"cycle-{number:02d}"),
         )
         student.to("cpu")  # type: ignore[attr-defined]
         write_whole(folder / "student", student.save)
@@ -189,6 +178,8 @@ def _run_cycle(
         "judgements": spent.made,
         "from_store": spent.from_store,
         "prompt_tokens": spent.usage.prompt_tokens,
+        "answer_tokens": spent.usage.answer_tokens,
+        "joules": spent.usage.joules,
         "teacher_seconds": spent.usage.seconds,
         "usd": spent.usage.usd,
         "seconds": time.monotonic() - started,
@@ -196,6 +187,7 @@ def _run_cycle(
     }
     run.log(event)
     write_json(done, event)
+    track_cycle(context, run, event)
     console.say(
         f"cycle {number}: {annotations.counts.n_positives:,} positives on {event['trained_on']:,} documents "
         f"(yes {annotations.counts.yes_rate:.1%}), dev P@1 by the teacher {dev_p1:.3f}, {event['seconds']:.0f} s"
