@@ -56,7 +56,8 @@ class WandbTracker:
                 silent=True, console="off", disable_git=True, save_code=False, init_timeout=60
             ),
         )
-        write_json(kept, {"id": self.run.id, "project": self.project, "url": self.run.url or ""})
+        url = "" if self.run.offline else self.run.url or ""
+        write_json(kept, {"id": self.run.id, "project": self.project, "url": url})
         for axis in AXES:
             self.run.define_metric(axis)
         self.run.define_metric("cycle/*", step_metric="cycle")
@@ -86,10 +87,9 @@ class WandbTracker:
         about = {"run": str(self.run.id), "made_from": list(artifact.made_from), **artifact.about}
         made = wandb.Artifact(_name(self.run.id, artifact.name), artifact.kind, metadata=_plain(about))
         for path in artifact.paths:
-            if path.is_dir():
-                made.add_dir(str(path), name=path.name)
-            else:
-                made.add_file(str(path))
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    made.add_file(str(file), name=str(file.relative_to(path.parent)))
         self.run.log_artifact(made)
 
     def summary(self, values: Mapping[str, Any]) -> None:
