@@ -12,6 +12,7 @@ import pytest
 
 from lmteach import registry
 from lmteach.corpus.catalog import CATALOG
+from lmteach.curriculum.regimes import take_lists
 from lmteach.recipe.check import check_recipe
 from lmteach.recipe.layers import find_recipe, shipped_folder, shipped_recipes
 from lmteach.recipe.load import flatten, load_recipe, to_yaml
@@ -67,7 +68,7 @@ def test_a_recipe_names_a_known_set_and_prompts_that_exist(name: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_opens_by_saying_what_it_needs_and_how_it_is_run(name: str) -> None:
     lines = opening(find_recipe(name))
-    assert lines[0].startswith("LMTX")
+    assert lines[0].startswith(("LMTX", "LLMEmbed", "LlamBERT"))
     assert len(lines[0]) <= 120
     said = {line.partition(":")[0]: line.partition(":")[2].strip() for line in lines}
     assert said["Needs"]
@@ -80,7 +81,7 @@ def test_the_commands_in_its_comment_are_recipes_too(name: str) -> None:
     commands = re.findall(rf"lmteach fit --recipe {name}.*", "\n".join(opening(find_recipe(name))))
     assert len(commands) >= 2
     for command in commands:
-        overrides = shlex.split(command)[4:]
+        _, overrides = take_lists(shlex.split(command)[4:])
         check_recipe(load_recipe(name, overrides).recipe)
 
 

@@ -4,6 +4,7 @@ examples:
   lmteach fit --recipe lmtx_quickstart.yaml
   lmteach fit --recipe lmtx_quickstart.yaml corpus.n_train=500 training.lr=1e-5
   lmteach fit --recipe lmtx_debtags.yaml --resume
+  lmteach fit --recipe llambert_imdb_small.yaml supervision=all corpus.n_extra=1000 seed=1,2,3
 """
 
 from __future__ import annotations
@@ -22,13 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load the recipe and run its cycles."""
+    from lmteach.curriculum.regimes import fit_regimes, take_lists
     from lmteach.recipe.check import check_recipe
     from lmteach.recipe.load import load_recipe
 
-    recipe = load_recipe(args.recipe, args.overrides).recipe
+    lists, overrides = take_lists(args.overrides)
+    recipe = load_recipe(args.recipe, overrides).recipe
     check_recipe(recipe)  # before what takes seconds to import
-    from lmteach.curriculum.cycles import fit
     from lmteach.tracking.console import Console
 
-    fit(recipe, Console(quiet=args.quiet), resume=args.resume)
+    console = Console(quiet=args.quiet)
+    if lists:
+        fit_regimes(recipe, lists, console, resume=args.resume)
+        return 0
+    from lmteach.curriculum.cycles import fit
+
+    fit(recipe, console, resume=args.resume)
     return 0

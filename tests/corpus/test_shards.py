@@ -139,7 +139,7 @@ def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, content: li
     content = [pair for pair in content if not any("\ud800" <= c <= "\udfff" for c in "".join(pair))]
     shard = write(folder, ".jsonl", [{"id": id_, "text": text} for id_, text in content])
     back: list[InputRecord] = [row for window in shard.windows("{text}", 3) for row in window]
-    assert [row.document.text for row in back] == [text for _, text in content]
+    assert [row.document.text.strip() for row in back] == [text.strip() for _, text in content]
     with write_shard(folder / "out", "out.jsonl") as out:
         out.write(back, [Tags((text,), (1.0,)) for _, text in content])
     assert [row["labels"] for row in read_lines(folder / "out")] == [[text] for _, text in content]
