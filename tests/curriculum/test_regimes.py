@@ -22,7 +22,7 @@ def test_only_lists_are_taken() -> None:
 
 @pytest.mark.parametrize("override", ["supervision=gold,techer", "seed=1,x"])
 def test_a_wrong_value_is_an_error(override: str) -> None:
-    with pytest.raises(RecipeError, match="techer|x"):
+    with pytest.raises(RecipeError, match=r"techer|x"):
         take_lists([override])
 
 
