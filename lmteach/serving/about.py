@@ -1,4 +1,4 @@
-"""`lmteach.json`: what a student's folder says of itself, enough to serve it without its run."""
+"""`serving.json`: what a student's folder says of itself, enough to serve it without its run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lmteach.errors import RunError
 from lmteach.serving.thresholds import ScoreCalibration
 from lmteach.tracking.run_folder import read_json, write_json
 
-ABOUT = "lmteach.json"
+ABOUT = "serving.json"
 FORMAT = 1
 
 
@@ -23,13 +23,16 @@ class OnnxFile:
     Attributes:
         path: within the folder.
         greatest_difference: over all numbers of the vectors of `n_texts` real texts.
-        least_cosine: between the vectors of one text.
+        least_cosine: between the two vectors of one text.
+        same_first_label: share of the texts whose nearest label is the same.
     """
 
     path: str
     greatest_difference: float
     least_cosine: float
+    same_first_label: float
     n_texts: int
+    int8: bool = False
 
 
 @dataclass(frozen=True)

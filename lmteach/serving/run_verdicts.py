@@ -42,7 +42,9 @@ def calibrate_run(folder: RunFolder, recipe: Recipe, targets: Targets) -> ScoreC
         if teacher == "oracle"
         else f"the verdicts of its teacher (`{teacher}`)"
     )
-    fitted_on = f"{who} on the student's first {k} labels of {len(shortlist):,} dev documents, which it never trained on"
+    fitted_on = (
+        f"{who} on the student's first {k} labels of {len(shortlist):,} dev documents (none trained on)"
+    )
     return fit_calibration(candidates, fitted_on, targets)
 
 

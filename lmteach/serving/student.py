@@ -232,7 +232,7 @@ def student_kind(folder: Path) -> str:
     """Return `tagger` or `classifier`: what a run's student folder says, `tagger` where it says nothing."""
     from lmteach.tracking.run_folder import read_json
 
-    path = folder / ABOUT
+    path = folder / "lmteach.json"
     return str(read_json(path).get("kind", "tagger")) if path.is_file() else "tagger"
 
 
