@@ -1,0 +1,270 @@
+"""Whose labels a classifier learns: four regimes, a teacher asked for classes, and what is made of its errors."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmteach.curriculum.context import RunContext, open_context
+from lmteach.curriculum.labelled import LabelledTexts
+from lmteach.curriculum.supervision import label_documents
+from lmteach.curriculum.teacher_labels import teacher_summary
+from lmteach.errors import RecipeError, RunError
+from lmteach.recipe.load import load_recipe
+from lmteach.teaching.store import Store
+from lmteach.tracking.console import Console
+from lmteach.tracking.run_folder import RunFolder
+
+GOOD = [
+    "splendid",
+    "moving",
+    "delightful",
+    "clever",
+    "warm",
+    "gripping",
+    "tender",
+    "radiant",
+    "witty",
+    "superb",
+]
+BAD = ["dreadful", "tedious", "clumsy", "hollow", "dull", "wooden", "bland", "sloppy", "pointless", "grating"]
+
+# Kept in the store, asked in words: says what the words say, leans to "good", and abstains from short texts.
+LEANING = """
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from lmteach.types import Usage, Verdict
+
+class LeaningTeacher:
+    @dataclass
+    class Config:
+        prompt: str = "a"
+        lean: float = 0.0
+        log: str = ""
+        good: str = ""
+
+    scope = "list"
+
+    def __init__(self, config, resources):
+        self.config = config
+
+    @property
+    def identity(self):
+        return f"leaning {self.config.lean} {self.config.prompt}"
+
+    def judge(self, batch):
+        if self.config.log:
+            with Path(self.config.log).open("a") as file:
+                file.writelines("|".join(j.candidates) + "\\n" for j in batch)
+        return [self._one(j) for j in batch]
+
+    def _one(self, j):
+        if "unreadable" in j.document:
+            return Verdict((None,) * len(j.candidates))
+        good = set(self.config.good.split())
+        shown = sum(word in good for word in j.document.split()) / max(1, len(j.document.split()))
+        odds = 4 * (shown - 0.5) + self.config.lean if j.document.split()[0] != "N/A" else self.config.lean
+        p = 1 / (1 + math.exp(-odds))
+        return Verdict((math.log(1 - p), math.log(p)), usage=Usage(9))
+
+    def close(self):
+        pass
+"""
+
+
+def write_films(folder: Path) -> Path:
+    rng = random.Random(3)
+    for split, n in (("train", 60), ("test", 20), ("extra", 30)):
+        with (folder / f"{split}.jsonl").open("w") as file:
+            for i in range(n):
+                label = i % 2
+                own, other = (GOOD, BAD) if label else (BAD, GOOD)
+                words = rng.sample(own, 5) + rng.sample(other, 2)
+                rng.shuffle(words)
+                row: dict[str, Any] = {"id": f"{split}{i}", "text": " ".join(words)}
+                if split != "extra":
+                    row["labels"] = [label]
+                file.write(json.dumps(row) + "\n")
+    (folder / "labels.txt").write_text("negative\npositive\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_films(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture
+def start(
+    films: Path, minilm1: Path, own_cache: Path, tmp_path: Path
+) -> Callable[..., tuple[RunContext, RunFolder]]:
+    """Return a function that opens a recipe with these overrides, and its run's folder."""
+    (tmp_path / "leaning.py").write_text(LEANING)
+    recipe = {
+        "extends": "base/llambert.yaml",
+        "name": "films",
+        "corpus": {"path": str(films)},
+        "teacher": {"name": f"{tmp_path}/leaning.py:LeaningTeacher", "good": " ".join(GOOD)},
+        "student": {"encoder": {"model": str(minilm1), "document_length": 24, "search_length": 24}},
+        "run": {"store": str(tmp_path / "store.sqlite"), "folder": str(tmp_path / "run")},
+    }
+    path = tmp_path / "films.yaml"
+    path.write_text(json.dumps(recipe))
+
+    def open_(*overrides: str) -> tuple[RunContext, RunFolder]:
+        loaded = load_recipe(str(path), list(overrides)).recipe
+        store = Store.open(loaded.run.store, run="films")
+        folder = RunFolder(tmp_path / "run")
+        folder.path.mkdir(exist_ok=True)
+        return open_context(loaded, Console(quiet=True), store=store), folder
+
+    return open_
+
+
+def truth(labelled: LabelledTexts) -> np.ndarray:
+    return np.array([sum(word in GOOD for word in text.split()) >= 4 for text in labelled.texts]).astype(int)
+
+
+def test_gold_is_the_selected_documents_gold(start: Any) -> None:
+    (found,) = label_documents(*start("supervision=gold", "curriculum.n_documents=20"))
+    assert len(found) == 20
+    np.testing.assert_array_equal(found.targets_nC.argmax(1), truth(found))
+    np.testing.assert_array_equal(found.weights_n, 1)
+
+
+def test_the_regimes_are_made_of_the_parts_they_say(start: Any) -> None:
+    few = "curriculum.n_documents=20"
+    (teacher,) = label_documents(*start("supervision=teacher", few))
+    assert {id_.rstrip("0123456789") for id_ in teacher.ids} == {"train"}
+    (both,) = label_documents(*start("supervision=teacher_extra", "corpus.n_extra=null", few))
+    assert len(both) == 50
+    assert list(both.ids[:20]) == list(teacher.ids)
+    first, second = label_documents(*start("supervision=combined", "corpus.n_extra=null", few))
+    assert {id_.rstrip("0123456789") for id_ in first.ids} == {"extra"}
+    assert list(second.ids) == list(teacher.ids)
+    (one,) = label_documents(*start("supervision=combined", "combine=concat", "corpus.n_extra=null", few))
+    assert list(one.ids) == [*first.ids, *second.ids]
+    np.testing.assert_array_equal(one.targets_nC, np.concatenate([first.targets_nC, second.targets_nC]))
+
+
+def test_extra_documents_must_be_asked_for(start: Any) -> None:
+    with pytest.raises(RecipeError, match=r"corpus\.n_extra"):
+        label_documents(*start("supervision=combined"))
+
+
+def test_all_classes_are_asked_by_the_names_the_recipe_gives(start: Any, tmp_path: Path) -> None:
+    context, folder = start(
+        "supervision=teacher", f"teacher.log={tmp_path}/log", "classes.names={negative: bad, positive: great}"
+    )
+    label_documents(context, folder)
+    assert set((tmp_path / "log").read_text().split()) == {"bad|great"}
+    with pytest.raises(RecipeError, match="positive"):
+        label_documents(
+            start("supervision=teacher", "classes.names={postive: great}")[0], folder_of(tmp_path)
+        )
+    with pytest.raises(RecipeError, match="Two classes"):
+        label_documents(
+            start("supervision=teacher", "classes.names={positive: negative}")[0], folder_of(tmp_path)
+        )
+
+
+def folder_of(tmp_path: Path) -> RunFolder:
+    path = tmp_path / "other"
+    path.mkdir(exist_ok=True)
+    return RunFolder(path)
+
+
+@pytest.mark.parametrize("prior", ["contextual", "batch"])
+def test_a_leaning_teacher_is_useless_until_its_leaning_is_taken_off(
+    prior: str, start: Any, tmp_path: Path
+) -> None:
+    lean = ("supervision=teacher", "teacher.lean=5")
+    (leaning,) = label_documents(*start(*lean))
+    assert (leaning.targets_nC.argmax(1) == 1).all()
+    (upright,) = label_documents(
+        start(*lean, f"classes.prior={prior}", "classes.content_free=[N/A]")[0], folder_of(tmp_path)
+    )
+    assert (upright.targets_nC.argmax(1) == truth(upright)).mean() == 1
+
+
+def test_a_second_run_asks_nobody(start: Any, tmp_path: Path) -> None:
+    label_documents(*start("supervision=teacher"))
+    context, _ = start("supervision=teacher")
+    label_documents(context, folder_of(tmp_path))
+    assert context.counters.made == 0
+    assert context.counters.from_store > 0
+
+
+def test_a_resumed_run_reads_its_own_file(start: Any, tmp_path: Path) -> None:
+    first = label_documents(*start("supervision=teacher"))[0]
+    context, folder = start("supervision=teacher", f"run.store={tmp_path}/empty.sqlite")
+    again = label_documents(context, folder)[0]
+    assert context.counters.made == 0
+    np.testing.assert_array_equal(again.targets_nC, first.targets_nC)
+    assert len([event for event in folder.events() if event["event"] == "labels"]) == 1
+
+
+def test_what_cannot_be_read_or_paid_for_is_left_out_and_counted(
+    start: Any, films: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "with_unread"
+    other.mkdir()
+    write_films(other)
+    rows = (other / "train.jsonl").read_text().splitlines()
+    rows[0] = json.dumps({"id": "odd", "text": "unreadable", "labels": [0]})
+    (other / "train.jsonl").write_text("\n".join(rows) + "\n")
+    context, folder = start("supervision=teacher", f"corpus.path={other}", "budget.judgements=50")
+    (found,) = label_documents(context, folder)
+    summary = teacher_summary(folder)["train"]
+    assert "odd" not in found.ids
+    assert len(found) == 60 - summary["unread"] - summary["unjudged"]
+    assert summary["unjudged"] >= 34
+    assert summary["stopped_by"] == "budget.judgements = 50"
+
+
+def test_nothing_read_is_an_error(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "silent.csv").write_text("document_id,candidate,answer\n")
+    context, folder = start("supervision=teacher")
+    context.recipe.teacher = {"name": "replay", "path": str(tmp_path / "silent.csv")}
+    with pytest.raises(RunError, match="labelled none of 60"):
+        label_documents(context, folder)
+
+
+def test_paraphrases_are_asked_too_and_their_agreement_is_told(start: Any) -> None:
+    context, folder = start("supervision=teacher", "classes.paraphrases=[b, c]")
+    label_documents(context, folder)
+    assert context.counters.made == 60 * 2 * 3
+    assert teacher_summary(folder)["train"]["agreement"] == 1
+
+
+def test_soft_labels_are_the_teachers_probabilities(start: Any) -> None:
+    (soft,) = label_documents(*start("supervision=teacher", "noise.labels=soft"))
+    np.testing.assert_allclose(soft.targets_nC.sum(1), 1, rtol=1e-6)
+    assert 0.5 < soft.targets_nC.max(1).mean() < 0.9
+    np.testing.assert_array_equal(soft.targets_nC.argmax(1), truth(soft))
+
+
+def test_weights_follow_the_teachers_margin(start: Any) -> None:
+    (found,) = label_documents(*start("supervision=teacher", "noise.weights=confidence", "teacher.lean=0.5"))
+    assert found.weights_n.mean() == pytest.approx(1, abs=1e-5)
+    up = found.targets_nC.argmax(1) == 1
+    assert found.weights_n[up].min() > found.weights_n[~up].max()  # it leans to good, so is surer of it
+
+
+def test_confident_learning_drops_flipped_labels(start: Any) -> None:
+    context, folder = start("supervision=teacher", "noise.drop=confident_learning")
+    context.recipe.teacher = {"name": "oracle", "one_class": True, "noise": 0.15}
+    (found,) = label_documents(context, folder)
+    summary = teacher_summary(folder)["train"]
+    assert 0 < summary["dropped"] < 30
+    assert len(found) == 60 - summary["dropped"]
+    kept_right = (found.targets_nC.argmax(1) == truth(found)).mean()
+    assert kept_right > summary["accuracy"]
+    assert summary["dropped_of_wrong"] > summary["dropped"] / 60
