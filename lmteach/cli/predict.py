@@ -40,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .jsonl file or, for a folder, a folder; - for standard output",
     )
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="labels a document (default 5)")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="backbones=A,B",
+        help="of a student on several frozen backbones: those to read with (all)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     _, recipe = read_run(args.run)
     documents = read_documents(args.input, recipe.corpus.text)
     tagger = open_student(args.run)
+    _choose_backbones(tagger, args.overrides)
     n = 0
     with _opened(args.output) as out:
         for chunk in _chunks(documents):
@@ -66,6 +74,19 @@ def run(args: argparse.Namespace) -> int:
             n += len(chunk)
     print(f"predict: {n:,} documents", file=sys.stderr)
     return 0
+
+
+def _choose_backbones(student: object, overrides: list[str]) -> None:
+    """Follow `backbones=A,B`, the one thing that predict lets change."""
+    from lmteach.errors import LmteachError
+
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key.lstrip("-") != "backbones":
+            raise LmteachError(f"predict takes no key '{key}'.", mend="Only backbones=A,B may be given.")
+        if not hasattr(student, "use_backbones"):
+            raise LmteachError("This student is no classifier on backbones.", where=text)
+        student.use_backbones([name for name in value.split(",") if name])
 
 
 def _run_folder(args: argparse.Namespace) -> int:
@@ -88,11 +109,13 @@ def _run_folder(args: argparse.Namespace) -> int:
 
     folder, recipe = read_run(args.run)
     student = open_student(args.run)
+    _choose_backbones(student, args.overrides)
     options = Options(recipe.corpus.text, args.top_k)
     about = {
         "student": weights.fingerprint(folder.student),
         "text": options.text,
         "top_k": options.top_k,
+        "overrides": args.overrides,
         "input": str(Path(args.input).resolve()),
     }
     found = label_shards(student, shards, output, options, Console(), about=about)

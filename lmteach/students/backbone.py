@@ -22,9 +22,12 @@ from lmteach.machine import choose_precision
 from lmteach.recipe.check_classifier import backbone_name
 from lmteach.recipe.schema import BackboneSection
 from lmteach.students.encode import WINDOW, token_batches
+from lmteach.students.packed_reader import PackedReader, pool_flat
 from lmteach.students.pooled_encoder import n_positions
+from lmteach.teaching.causal.generic import UnsupportedError
 
 BATCH_TOKENS = {"cpu": 2048}  # padded tokens a forward; 16,384 elsewhere, where all layers must fit
+FLAT_POOLINGS = {"mean", "first", "last"}
 Vectors = npt.NDArray[np.float32]
 
 
@@ -112,9 +115,20 @@ class Backbone:
             raise TeacherError(f"The model in {self.folder} cannot be loaded: {error}") from error
         return model.eval().requires_grad_(False).to(self.device)
 
+    @cached_property
+    def packed(self) -> PackedReader | None:
+        """A faster way to read, for the families that have one on this device."""
+        if self.device != "cpu":
+            return None  # there transformers' fused kernels serve as well
+        try:
+            return PackedReader(self.model)
+        except UnsupportedError:
+            return None
+
     def free(self) -> None:
         """Let the weights go; they are loaded again when needed."""
-        self.__dict__.pop("model", None)
+        for name in ("model", "packed"):
+            self.__dict__.pop(name, None)
 
     def run(
         self,
@@ -154,8 +168,15 @@ class Backbone:
         for places in token_batches(lengths, BATCH_TOKENS.get(self.device, 16_384)):
             yield places, [token_ids[i] for i in places]
 
-    @torch.inference_mode()
     def _read(self, token_ids: list[list[int]], features: Sequence[Feature]) -> dict[Feature, Vectors]:
+        if self.packed is None or not {f.pooling for f in features} <= FLAT_POOLINGS:
+            return self._read_padded(token_ids, features)
+        hidden = self.packed.layers(token_ids, [f.layer for f in features])
+        lengths = [len(ids) for ids in token_ids]
+        return {f: pool_flat(hidden[f.layer], lengths, f.pooling).cpu().numpy() for f in features}
+
+    @torch.inference_mode()
+    def _read_padded(self, token_ids: list[list[int]], features: Sequence[Feature]) -> dict[Feature, Vectors]:
         padding = "max_length" if any(f.pooling == "padded_mean" for f in features) else "longest"
         batch = self.tokenizer.pad(
             {"input_ids": token_ids}, padding=padding, max_length=self.max_tokens, return_tensors="pt"

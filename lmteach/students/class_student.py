@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from lmteach.errors import LmteachError, RunError
+from lmteach.errors import LmteachError, RecipeError, RunError
 from lmteach.students.encode import token_batches
 from lmteach.students.tagger import Tags
 from lmteach.tracking.console import Console
@@ -155,6 +155,18 @@ class Classifier:
     ) -> None:
         self.student, self.card, self.names = student, card, list(card.labels)
         self.device, self.precision = device, precision
+
+    def use_backbones(self, names: Sequence[str]) -> None:
+        """Read texts with some of its frozen backbones only.
+
+        Raises:
+            RecipeError: it has no such backbone, or was not trained to do without one.
+        """
+        from lmteach.students.frozen import FrozenStudent
+
+        if not isinstance(self.student, FrozenStudent):
+            raise RecipeError("This classifier stands on no frozen backbones.", where="backbones")
+        self.student.use(names)
 
     def predict(self, texts: Sequence[str], top_k: int) -> list[Tags]:
         """Return the `top_k` likeliest classes of each text with their probabilities."""

@@ -19,6 +19,7 @@ from lmteach.students.backbone import Backbone, Feature, Vectors
 from lmteach.students.feature_store import FeatureColumn, MemoryColumn, Rows, text_hash
 from lmteach.tracking.console import Console
 
+Column = FeatureColumn | MemoryColumn
 COMMIT_SECONDS = 5.0  # of extraction that a kill may cost
 
 
@@ -26,7 +27,7 @@ COMMIT_SECONDS = 5.0  # of extraction that a kill may cost
 class Located:
     """One backbone's features of n texts: a column for each layer, and each text's row in it."""
 
-    columns: Sequence[FeatureColumn | MemoryColumn]
+    columns: Sequence[Column]
     rows: Sequence[Rows]
 
     @property
@@ -78,12 +79,31 @@ def read_features(
         layers: by backbone, other layers than its section's.
     """
     hashes = [text_hash(text) for text in texts]
+    wanted = {b.name: b.features((layers or {}).get(b.name)) for b in backbones}
+    columns: dict[tuple[str, Feature], Column] = {}
+    for alike in _same_pass(backbones):
+        features = list(dict.fromkeys(feature for b in alike for feature in wanted[b.name]))
+        found: Mapping[Feature, Column] = (
+            _in_memory(alike[0], features, texts)
+            if store is None
+            else _in_store(alike[0], features, texts, hashes, console, store)
+        )
+        columns |= {(b.name, feature): column for b in alike for feature, column in found.items()}
+    everyone = np.arange(len(texts), dtype=np.int64)
     located = {}
-    for backbone in backbones:
-        features = backbone.features((layers or {}).get(backbone.name))
-        find = _in_memory if store is None else _in_store
-        located[backbone.name] = find(backbone, features, texts, hashes, console, store or Path())
+    for name, features in wanted.items():
+        mine = [columns[name, feature] for feature in features]
+        rows = [c.find(hashes) if isinstance(c, FeatureColumn) else everyone for c in mine]
+        located[name] = Located(mine, rows)
     return FeatureInputs(located, len(texts))
+
+
+def _same_pass(backbones: Sequence[Backbone]) -> list[list[Backbone]]:
+    """Group backbones that one pass serves: the same weights, length, precision and storage."""
+    groups: dict[tuple[str, str], list[Backbone]] = {}
+    for backbone in backbones:
+        groups.setdefault((backbone.shelf, backbone.section.stored), []).append(backbone)
+    return list(groups.values())
 
 
 def column_of(store: Path, backbone: Backbone, feature: Feature) -> FeatureColumn:
@@ -100,7 +120,7 @@ def _in_store(
     hashes: Sequence[bytes],
     console: Console,
     store: Path,
-) -> Located:
+) -> dict[Feature, FeatureColumn]:
     columns = {feature: column_of(store, backbone, feature) for feature in features}
     known = np.stack([column.find(hashes) >= 0 for column in columns.values()])
     missing = first_of_each(hashes, np.flatnonzero(~known.all(axis=0)))
@@ -108,7 +128,7 @@ def _in_store(
         _extract(backbone, columns, [texts[i] for i in missing], [hashes[i] for i in missing], console)
     elif len(texts):
         console.say(f"features {backbone.name}: all {len(texts):,} texts from the store")
-    return Located(list(columns.values()), [column.find(hashes) for column in columns.values()])
+    return columns
 
 
 def first_of_each(hashes: Sequence[bytes], places: npt.NDArray[np.int64]) -> list[int]:
@@ -158,13 +178,8 @@ def _extract(
 
 
 def _in_memory(
-    backbone: Backbone,
-    features: Sequence[Feature],
-    texts: Sequence[str],
-    hashes: Sequence[bytes],
-    console: Console,
-    store: Path,
-) -> Located:
+    backbone: Backbone, features: Sequence[Feature], texts: Sequence[str]
+) -> dict[Feature, MemoryColumn]:
     columns = {f: MemoryColumn(len(texts), backbone.dim, backbone.section.stored) for f in features}
 
     def keep(places: npt.NDArray[np.int64], found: Mapping[Feature, Vectors]) -> None:
@@ -172,5 +187,4 @@ def _in_memory(
             column.vectors_nD[places] = found[feature]
 
     backbone.run(texts, features, keep)
-    rows = np.arange(len(texts), dtype=np.int64)
-    return Located(list(columns.values()), [rows] * len(columns))
+    return columns
