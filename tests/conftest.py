@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+# As the command sets them, and likewise before the libraries are imported: our output is looked at, theirs is not.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 

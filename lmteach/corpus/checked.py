@@ -93,7 +93,6 @@ def check_labels(source: Source, options: ReadOptions) -> KnownLabels:
     for record, text in zip(records, texts, strict=True):
         if not text.strip():
             raise CorpusError("The label's text is empty.", where=record.where)
-        _check_encodes(text, "text", record.where)
     return KnownLabels(LabelSet(tuple(names_seen), texts), place)
 
 
@@ -201,8 +200,6 @@ def document_id(record: Record, split: str, n: int) -> str:
 def _document(record: Record, text: str, id_: str, known: KnownLabels) -> Document:
     where, fields = record.where, record.fields
     title = as_text(fields.get("title"), "title", where)
-    for name, value in (("id", id_), ("title", title), ("text", text)):
-        _check_encodes(value, name, where)
     return Document(id_, text, known.resolve(_gold_field(fields), where), title)
 
 
@@ -211,13 +208,3 @@ def _gold_field(fields: Mapping[str, Any]) -> Any:
         if name in fields:
             return fields[name]
     return None
-
-
-def _check_encodes(value: str, name: str, where: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise CorpusError(
-            f"The field '{name}' holds half a character, \\u{ord(value[error.start]):04x}: no text may.",
-            where=where,
-        ) from error

@@ -66,7 +66,9 @@ def decode_lines(
 def _raw_lines(stream: ByteStream) -> Iterator[bytes]:
     """Split a byte stream at line feeds; not all decompressors iterate over lines."""
     rest = b""
-    while block := stream.read(1 << 20):
+    # `read` of a pipe would wait for a whole block: what has come so far should be worked on.
+    read = getattr(stream, "read1", stream.read)
+    while block := read(1 << 20):
         *whole, rest = (rest + block).split(b"\n")
         yield from (line + b"\n" for line in whole)
     if rest:
@@ -77,7 +79,7 @@ def parse_json(line: str, file: str, n: int) -> dict[str, Any]:
     """Return the JSON object of one line.
 
     Raises:
-        CorpusError: no JSON, no object, or a lone surrogate that no file can hold.
+        CorpusError: no JSON, or no object.
     """
     where = f"{file}:{n}"
     try:

@@ -76,14 +76,25 @@ def as_text(value: Any, name: str, where: str) -> str:
     """Return a field's value as text; lists are joined by commas, None is empty.
 
     Raises:
-        CorpusError: it is anything else.
+        CorpusError: it is anything else, or holds half a character (a lone surrogate), as no file may.
     """
     if isinstance(value, str):
-        return value
+        return _encodable(value, name, where)
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, list | tuple) and all(isinstance(v, str | int | float) for v in value):
-        return ", ".join(map(str, value))
+        return _encodable(", ".join(map(str, value)), name, where)
     raise CorpusError(f"The field '{name}' is no text but {type(value).__name__}.", where=where)
+
+
+def _encodable(value: str, name: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(
+            f"The field '{name}' holds half a character, \\u{ord(value[error.start]):04x}: no text may.",
+            where=where,
+        ) from error
+    return value

@@ -71,7 +71,10 @@ class VllmTeacher:
     def identity(self) -> str:
         """Weights by content, prompt, precision, cuts."""
         config = self.config
-        source = weights.locate(config.model, folder=self._folder) or self._model()
+        source = weights.locate(config.model, folder=self._folder)
+        if source is None:
+            _require_vllm()  # before gigabytes are fetched for it
+            source = self._model()
         parts = ["vllm", weights.fingerprint(source), self.prompt.identity, config.dtype]
         parts.append(f"cut{config.max_document_tokens}/{config.max_candidate_tokens}")
         if self.prompt.kind == "likelihood":
@@ -168,6 +171,16 @@ class VllmTeacher:
         return arguments | config.engine
 
 
+def _require_vllm() -> Any:
+    try:
+        import vllm
+    except ImportError as error:
+        raise missing_package(
+            "vllm", needed_by="The teacher 'vllm'", command='pip install "lmteach[vllm]"'
+        ) from error
+    return vllm
+
+
 class VllmScorer:
     """Answers what `lmteach.teaching.causal.kinds` asks of a model: log-probabilities of next tokens.
 
@@ -181,13 +194,7 @@ class VllmScorer:
     """
 
     def __init__(self, arguments: Mapping[str, Any], adapter: str = "") -> None:
-        try:
-            import vllm
-        except ImportError as error:
-            raise missing_package(
-                "vllm", needed_by="The teacher 'vllm'", command='pip install "lmteach[vllm]"'
-            ) from error
-        self._vllm = vllm
+        vllm = self._vllm = _require_vllm()
         self._lora: Any = None
         if adapter:
             from vllm.lora.request import LoRARequest

@@ -183,19 +183,19 @@ def test_no_more_requests_are_under_way_at_once_than_allowed(
     assert seconds < 0.7 * 0.1 * N_PAIRS
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_faults_lose_nothing_and_judge_nothing_twice(
     seed: int, proxied: Proxied, expected: list[Verdict], tmp_path: Path
 ) -> None:
     """Drops, cuts, garbling, delays beyond the time-out, 429 and 5xx, every other request suffers one."""
     names = ("drop_before", "drop_after", "truncate", "garble", "429", "429_soon", "500", "503", "delay")
     with (
-        proxied(dict.fromkeys(names, 0.06), seed=seed, seconds=6.0) as proxy,
+        proxied(dict.fromkeys(names, 0.06), seed=seed, seconds=4.5) as proxy,
         Store.open(tmp_path / "s.db") as store,
     ):
         build(proxy.url)._check_server()
         proxy.forget()
-        stored = StoredTeacher(build(proxy.url, timeout=4.0, **QUICK), store)
+        stored = StoredTeacher(build(proxy.url, timeout=3.0, **QUICK), store)
         found = annotate(stored, JUDGEMENTS, chunk=4)
         assert len(proxy.spoilt) >= 6, proxy.spoilt
         # Nothing lost: every pair has the score that it has without faults.
@@ -520,25 +520,23 @@ def test_faults_before_the_real_server_itself(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prompt", ["about", "lmtx-0"])
+@pytest.mark.parametrize("prompt", ["about", "sentiment", "listwise"])
 def test_a_servers_scores_are_those_of_the_transformers_teacher(prompt: str, llama_server: str) -> None:
-    """The same weights (4 bits there, the same values in fp32 here) asked the same way must say the same."""
+    """The same weights asked the same way say the same, but for the server's 8-bit activations and its top 20.
+
+    Measured: mean differences of .02 to .07, correlations of .94 and more.
+    """
+    import numpy as np
+
     from lmteach_plugins.teachers.transformers import TransformersTeacher
 
-    served = build(f"{llama_server}/v1", prompt=prompt).judge(JUDGEMENTS)
+    candidates = ("positive", "negative") if prompt == "sentiment" else CANDIDATES
+    asked = [dataclasses.replace(judgement, candidates=candidates) for judgement in JUDGEMENTS]
     config = TransformersTeacher.Config(prompt=prompt, precision="fp32", device="cpu")
-    local = TransformersTeacher(config, TeacherResources(no_members)).judge(JUDGEMENTS)
-    pairs = [
-        (x, y)
-        for a, b in zip(served, local, strict=True)
-        for x, y in zip(a.scores, b.scores, strict=True)
-        if x is not None and y is not None
-    ]
-    assert len(pairs) == N_PAIRS
-    errors = [abs(x - y) for x, y in pairs]
-    spread = max(y for _, y in pairs) - min(y for _, y in pairs)
-    assert sum(errors) / len(errors) < 0.25 * spread
-    assert max(errors) < 0.6
+    local = np.array(scores_of(TransformersTeacher(config, TeacherResources(no_members)).judge(asked)), float)
+    served = np.array(scores_of(build(f"{llama_server}/v1", prompt=prompt).judge(asked)), float)
+    assert np.abs(served - local).mean() < 0.15
+    assert np.corrcoef(served.ravel(), local.ravel())[0, 1] > 0.85
 
 
 @pytest.mark.slow
