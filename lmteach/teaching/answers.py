@@ -6,12 +6,14 @@ changed theirs between runs. None means that the answer could not be read.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 YES, NO = "yes", "no"
+SURE = 5.0  # log-odds of an answer in plain words
 
 
 def single_token_ids(tokenizer: Any, word: str) -> tuple[int, ...]:
@@ -98,3 +100,11 @@ def read_yes_no(answer: str, reader: str = "begins") -> bool | None:
     """
     found = READERS[reader].read(answer, (YES, NO))
     return None if found is None else found == 0
+
+
+def sure_of(chosen: int | None, n: int) -> list[float | None] | None:
+    """Return log-probabilities of n classes of which one was named in plain words."""
+    if chosen is None:
+        return None
+    total = math.log(math.exp(SURE) + n - 1)
+    return [(SURE if i == chosen else 0.0) - total for i in range(n)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from lmteach.teaching.answers import READERS, Reader, read_yes_no
+from lmteach.teaching.answers import READERS, SURE, Reader, read_yes_no, sure_of
 from lmteach.teaching.listing import agreement, shuffled_groups
 from lmteach.teaching.prompts import LETTERS, enumerate_candidates
 from lmteach.teaching.remote_answers import (
@@ -22,7 +21,6 @@ from lmteach.teaching.remote_prompts import RemotePrompt
 from lmteach.types import Judgement
 
 Mode = Literal["logprobs", "text"]
-SURE = 5.0  # log-odds of an answer in plain words
 _LETTER = re.compile(r"\W*([A-Z])(?!\w)")
 
 
@@ -130,19 +128,11 @@ class Choice:
         elif self._options.mode == "logprobs":
             found = class_log_probs(answer, names)
         else:
-            found = _sure_of(self._reader.read(answer.text.strip(), names), len(names))
+            found = sure_of(self._reader.read(answer.text.strip(), names), len(names))
         return Scores(tuple(found) if found is not None else (None,) * len(names))
 
     def _names(self, judgement: Judgement) -> list[str]:
         return [self._prompt.safe_candidate(candidate) for candidate in judgement.candidates]
-
-
-def _sure_of(chosen: int | None, n: int) -> list[float | None] | None:
-    """Return log-probabilities of n classes of which one was named in plain words."""
-    if chosen is None:
-        return None
-    total = math.log(math.exp(SURE) + n - 1)
-    return [(SURE if i == chosen else 0.0) - total for i in range(n)]
 
 
 class Listwise:

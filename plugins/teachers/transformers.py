@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmteach import weights
-from lmteach.errors import TeacherError
+from lmteach.errors import TeacherError, nearest_name
+from lmteach.teaching.answers import READERS
 from lmteach.teaching.prompts import load_prompt
 from lmteach.teaching.protocol import TeacherResources
+from lmteach.teaching.sampling import Sampling
 from lmteach.types import Judgement, Scope, Usage, Verdict
 
 if TYPE_CHECKING:
+    from lmteach.teaching.causal.generating import GeneratedChoice
     from lmteach.teaching.causal.kinds import Kind
     from lmteach.teaching.causal.scorer import Scorer
 
@@ -33,6 +37,11 @@ class TransformersConfig:
     batch_tokens: int | None = None  # tokens read at once; None = what suits the device
     adapter: str = ""  # a PEFT adapter's folder
     load_in_4bit: bool = False  # needs bitsandbytes
+    answers: Literal["logprobs", "text"] = "logprobs"  # text: written and read, of choice prompts (LlamBERT)
+    reader: str = "contains"  # of answers in words: begins, contains, exact
+    max_answer_tokens: int = 10  # of an answer in words; so are the next two
+    temperature: float = 0.0  # 0 = the likeliest token
+    top_k: int = 50
     compile: bool = False  # torch.compile, for long runs on a GPU
     reading: Literal["auto", "shared", "plain"] = "auto"  # plain: one prompt a candidate, slow
 
@@ -49,6 +58,14 @@ class TransformersTeacher:
         self._kind: Kind | None = None
         self._scorer: Scorer | None = None
         self._identity = ""
+        self._model: Any = None
+        self._sampling = Sampling(config.max_answer_tokens, config.temperature, config.top_k, resources.seed)
+        if config.reader not in READERS:
+            raise TeacherError(
+                f"There is no reader '{config.reader}'.",
+                where="teacher.reader",
+                nearest=nearest_name(config.reader, READERS),
+            )
         for key in ("max_document_tokens", "max_candidate_tokens", "batch_tokens"):
             value = getattr(config, key)
             if value is not None and value < 1:
@@ -74,6 +91,8 @@ class TransformersTeacher:
                 parts.append(f"adapter-{weights.fingerprint(self._adapter())}")
             if config.load_in_4bit:
                 parts.append("nf4")
+            if config.answers == "text":
+                parts += [self._sampling.identity, READERS[config.reader].identity]
             self._identity = " ".join(parts)
         return self._identity
 
@@ -85,6 +104,9 @@ class TransformersTeacher:
     def judge(self, batch: Sequence[Judgement]) -> list[Verdict]:
         """See `lmteach.teaching.protocol.Teacher`."""
         asked = [j for j in batch if j.candidates]
+        if self.config.answers == "text":
+            said = iter(self._written(asked))
+            return [next(said) if j.candidates else Verdict(()) for j in batch]
         kind, scorer = self._loaded()
         start = time.perf_counter()
         scored = kind.score(scorer, asked) if asked else []
@@ -102,7 +124,7 @@ class TransformersTeacher:
 
     def close(self) -> None:
         """Free the weights; a later `judge` loads them again."""
-        self._scorer = self._kind = None
+        self._scorer = self._kind = self._model = None
         import gc
 
         import torch
@@ -113,13 +135,39 @@ class TransformersTeacher:
 
     def count_tokens(self, judgements: Sequence[Judgement]) -> int:
         """Return the tokens that the model would read. Needs the tokenizer, not the weights."""
-        return sum(self._make_kind().count([j for j in judgements if j.candidates]))
+        asked = [j for j in judgements if j.candidates]
+        counted = self._generated.count(asked) if self.config.answers == "text" else None
+        return sum(self._make_kind().count(asked) if counted is None else counted)
 
     def flops_per_token(self) -> float:
         """Return the floating-point operations that one token costs, from the model's configuration alone."""
         from lmteach.teaching.causal.cost import flops_per_token
 
         return flops_per_token(weights.resolve(self.config.model, folder=self._folder))
+
+    def _written(self, asked: Sequence[Judgement]) -> list[Verdict]:
+        """Return verdicts on answers in words."""
+        if not asked:
+            return []
+        if self._model is None:
+            self._model = self._load()
+        from lmteach.teaching.causal.scorer import default_batch_tokens
+
+        start = time.perf_counter()
+        n_tokens = self.config.batch_tokens or default_batch_tokens(self._model.device)
+        said = self._generated.judge(self._model, asked, n_tokens)
+        seconds = (time.perf_counter() - start) / len(said)
+        return [replace(v, usage=replace(v.usage, seconds=seconds)) for v in said]
+
+    @cached_property
+    def _generated(self) -> GeneratedChoice:
+        from lmteach.teaching.causal.generating import GeneratedChoice
+        from lmteach.teaching.causal.kinds import Cuts
+        from lmteach.teaching.causal.loading import load_tokenizer
+
+        tokenizer = load_tokenizer(weights.resolve(self.config.model, folder=self._folder))
+        cuts = Cuts(self.config.max_document_tokens, self.config.max_candidate_tokens)
+        return GeneratedChoice(tokenizer, self.prompt, cuts, READERS[self.config.reader], self._sampling)
 
     def _source(self) -> Path:
         found = weights.locate(self.config.model, folder=self._folder)
@@ -141,14 +189,18 @@ class TransformersTeacher:
     def _loaded(self) -> tuple[Kind, Scorer]:
         kind = self._make_kind()
         if self._scorer is None:
-            from lmteach.teaching.causal.loading import LoadOptions, load_model
             from lmteach.teaching.causal.scorer import Scorer
 
             config = self.config
-            folder = weights.resolve(config.model, folder=self._folder)
-            adapter = self._adapter() if config.adapter else None
-            options = LoadOptions(config.device, config.precision, adapter, config.load_in_4bit)
             self._scorer = Scorer(
-                load_model(folder, options), config.batch_tokens, config.reading, compile_parts=config.compile
+                self._load(), config.batch_tokens, config.reading, compile_parts=config.compile
             )
         return kind, self._scorer
+
+    def _load(self) -> Any:
+        from lmteach.teaching.causal.loading import LoadOptions, load_model
+
+        config = self.config
+        folder = weights.resolve(config.model, folder=self._folder)
+        adapter = self._adapter() if config.adapter else None
+        return load_model(folder, LoadOptions(config.device, config.precision, adapter, config.load_in_4bit))

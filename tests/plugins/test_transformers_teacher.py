@@ -227,3 +227,56 @@ def test_bf16_ranks_like_fp32(prompt):
     assert spearman(*flat) > 0.97
     within = [spearman(list(a.scores), list(b.scores)) for a, b in zip(*verdicts, strict=True)]
     assert sum(within) / len(within) > 0.97
+
+
+@needs_smollm2
+class TestAnswersInWords(Contract):
+    prompt = "choice"
+    other_keys = (
+        {"answers": "logprobs"},
+        {"reader": "exact"},
+        {"max_answer_tokens": 3},
+        {"temperature": 1.0},
+        {"temperature": 1.0, "top_k": 5},
+    )
+
+    def build(self, **keys: Any) -> TransformersTeacher:
+        return super().build(**({"answers": "text"} | keys))
+
+
+@needs_smollm2
+class TestSampledAnswers(TestAnswersInWords):
+    other_keys = ()
+
+    def build(self, **keys: Any) -> TransformersTeacher:
+        return super().build(answers="text", temperature=1.0, max_answer_tokens=4)
+
+
+@needs_smollm2
+def test_smollm2_writes_a_class_or_abstains() -> None:
+    """The likeliest tokens by transformers' own `generate`, and a verdict on what they say."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    names = ("negative", "positive")
+    texts = ["I loved every minute of it, a wonderful film.", "Dull, badly acted, a waste of two hours. " * 3]
+    teacher = build(prompt="sentiment", answers="text", max_answer_tokens=6)
+    judgements = [Judgement(text, names) for text in texts]
+    verdicts = teacher.judge(judgements)
+    folder = weights.resolve(weights.SMOLLM2)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    for prompt, verdict in zip(teacher._generated.prompts(judgements), verdicts, strict=True):
+        ids = model.generate(torch.tensor([prompt]), max_new_tokens=6, do_sample=False)[0, len(prompt) :]
+        assert verdict.raw == (tokenizer.decode(ids, skip_special_tokens=True),)
+        read = [name for name in names if name in verdict.raw[0].lower()]
+        assert (verdict.scores == (None, None)) == (len(read) != 1)
+        if len(read) == 1:
+            assert verdict.scores[names.index(read[0])] == max(verdict.scores)
+
+
+def test_only_choice_prompts_are_answered_in_words(small: str) -> None:
+    with pytest.raises(RecipeError, match="choice"):
+        build(model=small, prompt="about", answers="text").judge(JUDGEMENTS)
+    with pytest.raises(TeacherError, match="contains"):
+        build(model=small, prompt="choice", answers="text", reader="contain")
