@@ -17,6 +17,9 @@ class Searcher(Protocol):
     """Maximum inner product search. Shape legend: l labels, q queries, D dimensions, k results a query.
 
     Built as `MySearcher(config)`. Vectors are L2-normalised by the caller, so inner product = cosine.
+
+    Two things a searcher may have besides: `is_exact` (bool): nothing is gained by asking it for more labels than
+    are kept; `expect(n_queries)`: called before many searches, for one that chooses how to go about them.
     """
 
     Config: ClassVar[type[Any]]
