@@ -32,11 +32,14 @@ install: $(VENV)/installed
 fit: $(VENV)/installed
 	$(BIN)/lmteach fit --recipe lmtx_quickstart.yaml --resume
 
+# One process a core, each with one thread: small models gain more from that than from threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
