@@ -199,16 +199,16 @@ def _judge_dev(context: RunContext, student: Any, annotations: Annotations, fold
     """Return the share of dev documents whose top label by `student` the teacher affirms (LMTX, section 3).
 
     Affirmed means by the same rule that made the pseudo-labels: a score above its cutoff, or, for the rule
-    `top`, the best score of those judged.
+    `top`, the best score of those judged. For `top` a teacher that counts the student's own scores in leaves
+    them out here, else each student would vouch for itself; the other rules' cutoffs hold only with them in.
     """
     documents = context.corpus.dev
     assert documents is not None
     positions = np.arange(len(documents), dtype=np.int64)
     shortlist = make_or_load_shortlist(context, student, documents, positions, folder / "dev_shortlist.npz")
-    judged = judge_or_load(
-        context, documents, shortlist, context.recipe.dev.n_judged, folder / "dev_verdicts.npz"
-    )
-    return affirmed_share(judged, context.recipe.annotation.rule, annotations.counts.cutoff)
+    rule, k = context.recipe.annotation.rule, context.recipe.dev.n_judged
+    judged = judge_or_load(context, documents, shortlist, k, folder / "dev_verdicts.npz", blind=rule == "top")
+    return affirmed_share(judged, rule, annotations.counts.cutoff)
 
 
 def affirmed_share(judged: JudgedShortlist, rule: str, cutoff: float) -> float:

@@ -74,12 +74,22 @@ class JudgedShortlist:
 
 
 class Judgements(Sequence[Judgement]):
-    """A shortlist's first k labels as judgements, built one by one, so that their texts are not all in memory."""
+    """A shortlist's first k labels as judgements, built one by one, so that their texts are not all in memory.
+
+    `blind`: the student's scores are given as all alike, so that a teacher that adds them in speaks for itself.
+    """
 
     def __init__(
-        self, documents: Documents, shortlist: Shortlist, label_texts: Sequence[str], k: int
+        self,
+        documents: Documents,
+        shortlist: Shortlist,
+        label_texts: Sequence[str],
+        k: int,
+        *,
+        blind: bool = False,
     ) -> None:
         self.documents, self.shortlist, self.label_texts, self.k = documents, shortlist, label_texts, k
+        self.blind = blind
 
     def __len__(self) -> int:
         return len(self.shortlist)
@@ -95,15 +105,17 @@ class Judgements(Sequence[Judgement]):
             document_id=document.id,
             title=document.title,
             label_ids=tuple(label_ids.tolist()),
-            student_scores=tuple(scores.tolist()),
+            student_scores=(0.0,) * len(scores) if self.blind else tuple(scores.tolist()),
         )
 
 
-def judgements_of(context: RunContext, documents: Documents, shortlist: Shortlist, k: int) -> Judgements:
-    """Return what the recipe's teacher is asked about a shortlist's first k labels."""
+def judgements_of(
+    context: RunContext, documents: Documents, shortlist: Shortlist, k: int, *, blind: bool = False
+) -> Judgements:
+    """Return what the recipe's teacher is asked about a shortlist's first k labels; see `Judgements`."""
     labels = context.corpus.labels
     shown = labels.names if context.recipe.annotation.ask == "name" else labels.texts
-    return Judgements(documents, shortlist, shown, k)
+    return Judgements(documents, shortlist, shown, k, blind=blind)
 
 
 def make_pseudo_labels(
@@ -215,26 +227,38 @@ def encode(
 
 
 def judge_or_load(
-    context: RunContext, documents: Documents, shortlist: Shortlist, k: int, path: Path
+    context: RunContext,
+    documents: Documents,
+    shortlist: Shortlist,
+    k: int,
+    path: Path,
+    *,
+    blind: bool = False,
 ) -> JudgedShortlist:
     """Return the teacher's verdicts on each shortlist's first k labels, from `path` where they are already."""
     if path.is_file():
         return JudgedShortlist.load(path)
     with context.teacher() as teacher:
-        judged = judge(context, teacher, documents, shortlist, k)
+        judged = judge(context, teacher, documents, shortlist, k, blind=blind)
     judged.save(path)
     return judged
 
 
 def judge(
-    context: RunContext, teacher: Teacher, documents: Documents, shortlist: Shortlist, k: int
+    context: RunContext,
+    teacher: Teacher,
+    documents: Documents,
+    shortlist: Shortlist,
+    k: int,
+    *,
+    blind: bool = False,
 ) -> JudgedShortlist:
     """Have the teacher judge each shortlist's first k labels, within the run's budget, with progress.
 
     Raises:
         TeacherError: the teacher cannot answer; what it answered before is in the store.
     """
-    said = ask(context, teacher, judgements_of(context, documents, shortlist, k))
+    said = ask(context, teacher, judgements_of(context, documents, shortlist, k, blind=blind))
     ids_nk = shortlist.label_ids_qk[:, :k]
     missing = ids_nk.shape[1] - said.scores_nk.shape[1]
     if missing < 0:

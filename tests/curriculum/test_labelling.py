@@ -44,6 +44,16 @@ def test_a_judgement_brings_all_that_is_known() -> None:
     assert first.student_scores == pytest.approx((0.9, 0.8))
 
 
+def test_a_student_has_no_say_over_its_own_mark() -> None:
+    """Blind judgements: an ensemble that counts the student in ranks as its other members do."""
+    blind = Judgements(DOCUMENTS, shortlist(), LABELS, 2, blind=True)[0]
+    seen = Judgements(DOCUMENTS, shortlist(), LABELS, 2)[0]
+    assert blind.candidates == seen.candidates
+    assert len(set(seen.student_scores)) > 1
+    assert len(blind.student_scores) == len(blind.candidates)
+    assert len(set(blind.student_scores)) == 1
+
+
 def test_empty_places_of_a_shortlist_are_not_asked_about() -> None:
     judgements = Judgements(DOCUMENTS, shortlist(), LABELS, 3)
     assert len(judgements) == 3
