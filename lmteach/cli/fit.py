@@ -24,11 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load the recipe and run its cycles."""
     from lmteach.curriculum.regimes import fit_regimes, take_lists
+    from lmteach.curriculum.sweeping import agent_folder
     from lmteach.recipe.check import check_recipe
     from lmteach.recipe.load import load_recipe
 
     lists, overrides = take_lists(args.overrides)
     recipe = load_recipe(args.recipe, overrides).recipe
+    recipe.run.folder = recipe.run.folder or agent_folder()
     check_recipe(recipe)  # before what takes seconds to import
     from lmteach.tracking.console import Console
 

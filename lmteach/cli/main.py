@@ -18,8 +18,16 @@ VERBS = {
     "annotate": "run the teacher alone, into the store",
     "evaluate": "measure a run's student on held-out gold",
     "predict": "tag documents with a run's student",
+    "export": "write a run's student to a folder that others load, with a model card",
+    "serve": "answer over HTTP with a student, with a page to try it",
+    "labels": "list, add and remove a student's labels, without retraining",
     "plan": "say what a recipe would cost, before anything is spent",
     "audit": "look at a teacher's verdicts: agreement, bias, shortlist depth",
+    "choose-teacher": "rank candidate teachers on a few documents, before the big spend",
+    "sweep": "run a grid or random search over recipe keys, on one store",
+    "report": "write runs up as one HTML page, or as text",
+    "compare": "say how sure it is that one run is better than another",
+    "sweep-layers": "probe every layer of a recipe's frozen backbones with a linear head",
     "show": "print a resolved recipe, with the origin of each value",
     "recipes": "list the shipped recipes",
     "plugins": "list teachers, encoders, searchers and curricula",
@@ -80,12 +88,12 @@ def _overview() -> str:
         "A large language model teaches a small one to tag or classify text.",
         "",
     ]
-    lines += ["verbs:", *(f"  {verb:<10} {summary}" for verb, summary in VERBS.items())]
+    lines += ["verbs:", *(f"  {verb:<14} {summary}" for verb, summary in VERBS.items())]
     return "\n".join([*lines, "", EPILOG]).rstrip()
 
 
 def _run(verb: str, argv: list[str]) -> int:
-    module = importlib.import_module(f"lmteach.cli.{verb}")
+    module = importlib.import_module(f"lmteach.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"lmteach {verb}",
         description=module.__doc__,

@@ -15,6 +15,7 @@ from lmteach.tracking.run_folder import read_json, write_json
 from lmteach.tracking.trackers import Artifact, Cell, TrackedRun
 
 KEPT = "wandb.json"  # in the run folder: which W&B run this is, so that --resume goes on with it
+INIT_SECONDS = 30.0  # that a server may take to answer; then the run goes on without it
 AXES = ("cycle", "step", "trainer/global_step")
 
 
@@ -42,6 +43,7 @@ class WandbTracker:
         mode: Any = os.environ.get("WANDB_MODE") or self._mode(wandb)
         kept = run.folder / KEPT
         id_ = read_json(kept)["id"] if kept.is_file() else os.environ.get("WANDB_RUN_ID") or _new_id()
+        timeout = float(os.environ.get("WANDB_INIT_TIMEOUT") or INIT_SECONDS)
         self.run = wandb.init(
             project=self.project,
             entity=self.entity or None,
@@ -53,7 +55,7 @@ class WandbTracker:
             dir=str(run.folder),
             config=_plain(run.recipe),
             settings=wandb.Settings(
-                silent=True, console="off", disable_git=True, save_code=False, init_timeout=60
+                silent=True, console="off", disable_git=True, save_code=False, init_timeout=timeout
             ),
         )
         url = "" if self.run.offline else self.run.url or ""
@@ -104,7 +106,7 @@ class WandbTracker:
         return WandbLogger(experiment=self.run, prefix=part)
 
     def finish(self, failed: bool) -> None:
-        self.run.finish(exit_code=int(failed), quiet=True)
+        self.run.finish(exit_code=int(failed))
 
 
 def wandb_run(folder: Path) -> Mapping[str, str] | None:

@@ -41,7 +41,7 @@ def test_the_overview_lists_every_verb(arguments: list[str], capsys) -> None:
     assert main(arguments) == 0
     out = capsys.readouterr().out
     for verb, summary in VERBS.items():
-        assert f"  {verb:<10} {summary}" in out
+        assert f"  {verb:<14} {summary}" in out
     assert "examples:" in out
 
 

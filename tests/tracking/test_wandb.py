@@ -18,7 +18,7 @@ from lmteach.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("own_cache", "no_wandb")
 
-QUICK = ("training.epochs=1", "corpus.n_train=40", "search.n_judged=4", "tracking.table_rows=7")
+QUICK = ("training.epochs=1", "training.batch_size=4", "corpus.n_train=40", "search.n_judged=4", "tracking.table_rows=7")
 
 
 @pytest.fixture

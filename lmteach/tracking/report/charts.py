@@ -54,11 +54,11 @@ def by_cycle(facts: RunFacts, metric: str, oracle: RunFacts | None = None) -> Cy
 
 def _ceiling(facts: RunFacts, metric: str, oracle: RunFacts | None) -> tuple[float | None, str]:
     if oracle is not None and metric in oracle.chosen_metrics:
-        return oracle.chosen_metrics[metric].mean, f"student taught by gold ({oracle.name})"
+        return oracle.chosen_metrics[metric].mean, f"the student of {oracle.name}, taught by gold"
     kind, _, k = metric.partition("@")
     if kind == "p" and facts.teacher is not None and int(k) in facts.teacher.ceiling:
         n = facts.teacher.n_judged
-        return facts.teacher.ceiling[int(k)], f"a perfect judge of {n} candidates, training documents"
+        return facts.teacher.ceiling[int(k)], f"what a judge without fault would make of the first {n} candidates of training documents"
     return None, ""
 
 

@@ -63,14 +63,15 @@ def quality(facts: RunFacts, oracle: RunFacts | None) -> str:
     n = facts.final.get("test_documents")
     about = f"{n:,} held-out documents, 95% bootstrap intervals over documents." if n else ""
     metrics = [m for m in CHARTED if m in facts.chosen_metrics]
-    cards, by_name = [], len(facts.students) > 1
+    cards, by_name, ceiling = [], len(facts.students) > 1, ""
     for metric in metrics:
         chart = charts.by_cycle(facts, metric, oracle)
         keys = [("blue", "student"), ("grey", "untuned: the floor")]
         if any(point.dev_p1 is not None for point in chart.points):
             keys.append(("orange", "dev, judged by the teacher"))
         if chart.ceiling is not None:
-            keys.append(("green", f"ceiling: {chart.source}"))
+            keys.append(("green", "ceiling"))
+            ceiling = ceiling or f" The ceiling is {chart.source}."
         if by_name:
             cards.append(card(heading(metric), "", charts.draw_cycles(chart), keys))
     shown = [m for m in TABLED if m in facts.chosen_metrics]
@@ -81,7 +82,7 @@ def quality(facts: RunFacts, oracle: RunFacts | None) -> str:
         keys = list(zip(charts._cycle(len(facts.losses)), facts.losses, strict=True))
         losses = card("Training loss", "", charts.draw_losses(facts.losses), keys)
     return (
-        f"<h2>Quality</h2><p class='soft'>{escape(about)}</p>"
+        f"<h2>Quality</h2><p class='soft'>{escape(about + ceiling)}</p>"
         f'<div class="grid">{"".join(cards)}{losses}</div>'
         + table(["student", *map(heading, shown)], rows, ours=mark)
     )

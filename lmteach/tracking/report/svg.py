@@ -103,8 +103,9 @@ class Plot:
         )
 
     def level(self, y: float, colour: str, name: str, *, below: bool = False) -> None:
-        """Draw a dashed line across, with its name above its right end, or below."""
+        """Draw a dashed line across, with its name above its right end, or below; inside the plot in any case."""
         frame, at = self.frame, self.frame.at_y(y)
+        below = (below or at < frame.top + FONT) and at < frame.height - frame.bottom - FONT
         self._line(frame.left, at, frame.width - frame.right, at, f"level s-{colour}")
         self.text(
             frame.width - frame.right, at + (13 if below else -5), name, anchor="end", css=f"name t-{colour}"
