@@ -31,6 +31,7 @@ def load_corpus(section: CorpusSection, seed: int, folder: Path) -> Corpus:
     Raises:
         CorpusError: the data are missing, break a rule, or are too few.
     """
+    seed = seed if section.seed is None else section.seed
     name, stored = load_stored(section, folder)
     if "train" not in stored.splits:
         raise CorpusError(f"The corpus {name} has no training documents.")

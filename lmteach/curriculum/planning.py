@@ -134,14 +134,14 @@ def measure_corpus(recipe: Recipe) -> tuple[Sizes, Corpus | None]:
         n_test = 0 if corpus.test is None else len(corpus.test)
         n_dev = 0 if corpus.dev is None else len(corpus.dev)
         return Sizes(corpus.name, len(corpus.train), n_dev, n_test, len(corpus.labels)), corpus
-    if "train" not in known.counts:  # the catalogue cannot say how many there are either
-        raise known.missing_error(known.folder())
+    missing = str(known.missing_error(known.folder()))
+    assert known.n_labels is not None
+    if "train" not in known.counts:  # the catalogue does not know how many there are
+        return Sizes(known.name, 0, 0, 0, known.n_labels, missing), None
     split = draw_split(known.counts["train"], section.n_train, section.n_dev, recipe.seed)
     there = known.counts[section.test]
-    n_test, n_labels = min(there, section.n_test or there), known.n_labels
-    missing = str(known.missing_error(known.folder()))
-    assert n_labels is not None
-    return Sizes(known.name, len(split.train), len(split.dev), n_test, n_labels, missing), None
+    n_test = min(there, section.n_test or there)
+    return Sizes(known.name, len(split.train), len(split.dev), n_test, known.n_labels, missing), None
 
 
 def list_stages(work: Groundwork, known: Known) -> list[Stage]:

@@ -29,6 +29,7 @@ class CorpusSection:
     n_train: int | None = None  # a random subset, drawn with the run's seed; None = all
     n_dev: int = 800  # taken from the training documents, unlabelled
     n_test: int | None = None  # a random subset, drawn with the run's seed; None = all
+    seed: int | None = None  # of those draws; None = the run's: set it to vary the training alone
     test: Literal["test", "dev"] = "test"  # which of the set's own splits is held out to test on
     n_extra: int | None = 0  # of unlabelled documents beside the training ones (`unsup`, `extra`); None = all
 
