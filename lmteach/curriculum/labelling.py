@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +198,15 @@ def find_candidates(
     """Return the documents' nearest labels, by an index that `build_index` made with the same encoder."""
     vectors = encode(context, encoder, documents.texts(positions), "search", "encode documents")
     sizes = context.recipe.search
-    return make_shortlist(positions, vectors, searcher, n_retrieved=sizes.n_retrieved, n_kept=sizes.n_kept)
+    with context.console.stage("search", len(positions)) as stage:
+        return make_shortlist(
+            positions,
+            vectors,
+            searcher,
+            n_retrieved=sizes.n_retrieved,
+            n_kept=sizes.n_kept,
+            advance=lambda n: stage.advance(n),
+        )
 
 
 def build_index(context: RunContext, encoder: Encoder) -> Searcher:
@@ -271,6 +279,29 @@ def judge(
     )
 
 
+def judging_numbers(counts: Mapping[str, float]) -> dict[str, str]:
+    """Return what is shown while a teacher judges: speed, what the store answered, yes-rate, unread, money."""
+    made, seconds = int(counts["made"]), max(counts["seconds"], 1e-9)
+    numbers = {
+        "judged": f"{made:,} ({made / seconds:,.0f}/s)",
+        "from_store": f"{int(counts['from_store']):,}",
+    }
+    if counts["read"]:
+        numbers["yes"] = f"{counts['yes'] / counts['read']:.0%}"
+    numbers["unread"] = f"{int(counts['unread']):,}"
+    if counts["usd"]:
+        numbers["usd"] = f"{counts['usd']:,.2f}"
+    return numbers
+
+
+def yes_above(context: RunContext) -> float | None:
+    """Return the score above which an answer is a yes; None where that is known only when all have answered."""
+    recipe = context.recipe
+    if recipe.annotation.rule != "threshold" or recipe.calibration.documents:
+        return None
+    return recipe.annotation.threshold
+
+
 def ask(context: RunContext, teacher: Teacher, judgements: Sequence[Judgement]) -> AnnotatedBatch:
     """Have the teacher answer judgements within the run's budget, with progress.
 
@@ -282,19 +313,14 @@ def ask(context: RunContext, teacher: Teacher, judgements: Sequence[Judgement]) 
 
         def progress(n_done: int, n_total: int, counts: Any) -> None:
             nonlocal done
-            made, seconds = counts["made"], max(counts["seconds"], 1e-9)
-            stage.advance(
-                n_done - done,
-                judged=int(made),
-                from_store=int(counts["from_store"]),
-                a_second=f"{made / seconds:.0f}",
-                unread=int(counts["unread"]),
-            )
+            stage.advance(n_done - done, **judging_numbers(counts))
             done = n_done
             context.save_spent()
 
         try:
-            said = annotate(teacher, judgements, budget=context.budget, progress=progress)
+            said = annotate(
+                teacher, judgements, budget=context.budget, progress=progress, yes_above=yes_above(context)
+            )
         finally:
             context.save_spent()
     if said.stopped_by:

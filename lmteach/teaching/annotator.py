@@ -60,6 +60,7 @@ def annotate(
     chunk: int | None = None,
     budget: Budget | None = None,
     progress: Progress | None = None,
+    yes_above: float | None = None,
 ) -> AnnotatedBatch:
     """Have a teacher answer every judgement that the budget allows.
 
@@ -74,6 +75,7 @@ def annotate(
             about ten seconds.
         budget: the caps; charged with what is newly made, also when an error ends the work.
         progress: called after each chunk with (documents done, documents, counts so far).
+        yes_above: the score above which an answer is a yes, for the counts `yes` and `read`; None = not known yet.
 
     Raises:
         TeacherError: the teacher cannot answer; what it answered before is in the store.
@@ -81,6 +83,7 @@ def annotate(
     """
     stored = teacher if isinstance(teacher, StoredTeacher) else StoredTeacher(teacher, None)
     work = _Work(stored, judgements, budget or Budget(), chunk or FIRST_CHUNK, fixed=chunk is not None)
+    work.yes_above = yes_above
     for served in work.chunks():
         if progress is not None:
             progress(served, len(judgements), work.counts())
@@ -98,6 +101,9 @@ class _Work:
     fixed: bool
     stopped_by: str | None = None
     n_done: int = 0
+    yes_above: float | None = None
+    n_yes: int = 0
+    n_read: int = 0
     details: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -160,6 +166,10 @@ class _Work:
             self.judged_nk = np.pad(self.judged_nk, ((0, 0), (0, wider)))
         self.scores_nk[i, :n] = [np.nan if score is None else score for score in verdict.scores]
         self.judged_nk[i, :n] = True
+        if self.yes_above is not None:
+            read = [score for score in verdict.scores if score is not None]
+            self.n_read += len(read)
+            self.n_yes += sum(score > self.yes_above for score in read)
         for name, value in verdict.details.items():
             self.details.setdefault(name, []).append(value)
 
@@ -173,6 +183,8 @@ class _Work:
             "tokens": now.usage.prompt_tokens + now.usage.answer_tokens,
             "usd": now.usage.usd,
             "seconds": time.perf_counter() - self.started,
+            "yes": self.n_yes,
+            "read": self.n_read,
         }
 
     def result(self) -> AnnotatedBatch:

@@ -1,4 +1,7 @@
-"""What a run says while it runs: a progress bar on a terminal, plain lines elsewhere, tables at the end."""
+"""What a run says while it runs: a progress bar on a terminal, plain lines elsewhere, tables at the end.
+
+Of the processes of a distributed run only the first one speaks.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+from lmteach.tracking.trackers import process_rank
 
 PLAIN_SECONDS = 10.0  # between two plain lines of one stage
 
@@ -25,7 +30,8 @@ class Console:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+        self.speaks = process_rank() == 0
+        self.quiet = quiet or not self.speaks
         self.is_terminal = sys.stderr.isatty()
 
     def say(self, text: str) -> None:
@@ -53,6 +59,8 @@ class Console:
         from rich.console import Console as RichConsole
         from rich.table import Table
 
+        if not self.speaks:
+            return
         table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
         for i, column in enumerate(columns):
             table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
@@ -100,11 +108,10 @@ def _rich_progress() -> Any:
     from rich.console import Console as RichConsole
 
     return progress.Progress(
-        progress.TextColumn("{task.description:<24}"),
-        progress.BarColumn(bar_width=30),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=12),  # narrow: the numbers behind it must fit 80 columns
         progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
+        progress.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         progress.TextColumn("{task.fields[numbers]}"),
         console=RichConsole(file=sys.stderr),
         transient=True,

@@ -40,6 +40,8 @@ def print_students(console: Console, measured: Mapping[str, Any], dev_p1: Mappin
 
 def print_final(console: Console, final: Mapping[str, Any], dev_p1: Sequence[float]) -> None:
     """Print a run's end: students, teacher, cost."""
+    if not console.speaks:
+        return
     if "by_name" in final:
         print_students(console, final, {f"cycle {i}": value for i, value in enumerate(dev_p1)})
     teacher = final["teacher"]

@@ -125,3 +125,38 @@ def test_a_bar_shows_numbers_and_gives_the_cursor_back() -> None:
     assert "judge: 3 docs in" in shown
     assert "train: 3 docs" not in shown
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h"), "the cursor is shown as often as hidden"
+
+
+def test_a_judging_bar_fits_80_columns_with_all_its_numbers() -> None:
+    shown = on_terminal("""
+        from lmteach.curriculum.labelling import judging_numbers
+        from lmteach.tracking.console import Console
+        counts = {"made": 12345, "from_store": 0, "unread": 7, "usd": 1.234, "seconds": 100, "yes": 3, "read": 10}
+        with Console().stage("judge", 1600) as stage:
+            stage.advance(800, **judging_numbers(counts))
+    """)
+    for part in ("judged 12,345 (123/s)", "yes 30%", "unread 7", "usd 1.23"):
+        assert part in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("variables", "speaks"), [({"RANK": "1"}, False), ({"LOCAL_RANK": "0"}, True), ({}, True)]
+)
+def test_only_the_first_of_many_processes_speaks(
+    variables: dict[str, str],
+    speaks: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    console = Console()
+    console.say("hello")
+    with console.stage("judge", 1) as stage:
+        stage.advance(1)
+    console.table("T", ["a"], [["1"]])
+    said = capsys.readouterr()
+    assert bool(said.err) is speaks
+    assert bool(said.out) is speaks

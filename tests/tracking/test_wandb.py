@@ -18,7 +18,13 @@ from lmteach.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("own_cache", "no_wandb")
 
-QUICK = ("training.epochs=1", "training.batch_size=4", "corpus.n_train=40", "search.n_judged=4", "tracking.table_rows=7")
+QUICK = (
+    "training.epochs=1",
+    "training.batch_size=4",
+    "corpus.n_train=40",
+    "search.n_judged=4",
+    "tracking.table_rows=7",
+)
 
 
 @pytest.fixture
@@ -68,7 +74,9 @@ def test_artifacts_name_their_files_and_what_they_were_made_from(
     about = {name.partition("-")[2]: json.loads(a.metadata or "{}") for name, a in run.artifacts.items()}
     assert about["annotations-cycle-00"]["made_from"] == ["shortlist-cycle-00"]
     assert about["student"]["made_from"] == ["annotations-cycle-00"]
-    assert about["shortlist-cycle-00"]["corpus"] == json.loads((offline / "manifest.json").read_text())["corpus"]
+    assert (
+        about["shortlist-cycle-00"]["corpus"] == json.loads((offline / "manifest.json").read_text())["corpus"]
+    )
     files = {
         entry.path for a in run.artifacts.values() if a.type == "annotations" for entry in a.manifest.contents
     }

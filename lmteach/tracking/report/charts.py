@@ -58,7 +58,8 @@ def _ceiling(facts: RunFacts, metric: str, oracle: RunFacts | None) -> tuple[flo
     kind, _, k = metric.partition("@")
     if kind == "p" and facts.teacher is not None and int(k) in facts.teacher.ceiling:
         n = facts.teacher.n_judged
-        return facts.teacher.ceiling[int(k)], f"what a judge without fault would make of the first {n} candidates of training documents"
+        what = f"what a judge without fault would make of the first {n} candidates of training documents"
+        return facts.teacher.ceiling[int(k)], what
     return None, ""
 
 
