@@ -54,6 +54,12 @@ JSONL_DEV = Layout(
     ("label_meta.jsonl.gz", "train_sentences.jsonl.gz", "stats.json", "README.md"),
 )
 
+JSONL_EXTRA = Layout(
+    "jsonl",
+    (("train.jsonl.gz",), ("test.jsonl.gz",), ("extra.jsonl.gz",), ("labels.txt",)),
+    ("README.md",),
+)
+
 
 @dataclass(frozen=True)
 class KnownSet:
@@ -262,6 +268,17 @@ CATALOG = _known(
         (JSONL,),
         "the Large Movie Review data set (Maas et al., 2011), as JSON lines with a labels.txt",
         "research use",
+        note="corpus.n_extra reads the 50,000 unlabelled reviews of unsup.jsonl.zst",
+    ),
+    KnownSet(
+        "umls-regions",
+        "anatomical terms, related to the human nervous system or not",
+        2,
+        {"train": 1_000, "test": 1_000, "extra": 10_000},
+        (JSONL_EXTRA,),
+        "the UMLS Metathesaurus, as the authors of LlamBERT cut it; labels.txt holds 'no' and 'yes'",
+        "UMLS licence",
+        note="`extra` are the terms that the language model labels",
     ),
 )
 
