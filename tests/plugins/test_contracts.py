@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from lmteach import registry
 from lmteach.corpus.corpus import Corpus, Documents, LabelSet
@@ -201,6 +202,8 @@ class Careless:
                 scores = [float("nan") for _ in scores]
             if self.fault == "short":
                 scores = scores[1:]
+            if self.fault == "hoard":
+                self.hoard = torch.zeros(1_000_000)
             if self.fault == "empty" and not judgement.document:
                 raise ValueError("no text")
             verdicts.append(Verdict(tuple(scores)))
@@ -211,7 +214,7 @@ class Careless:
 
 
 @pytest.mark.parametrize(
-    "fault", ["place", "neighbours", "mood", "nan", "short", "empty", "order", "identity", "none"]
+    "fault", ["place", "neighbours", "mood", "nan", "short", "empty", "order", "identity", "hoard", "none"]
 )
 def test_the_suite_finds_faults(fault: str) -> None:
     class Suite(TeacherContract):

@@ -1,0 +1,1 @@
+"""Plugin packages written from templates."""
