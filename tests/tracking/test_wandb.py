@@ -105,9 +105,10 @@ def test_a_resumed_run_keeps_its_id_and_tells_nothing_twice(
     def failing(*args: Any) -> dict[str, Any]:
         raise RuntimeError("power cut")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+    with monkeypatch.context() as patch:
         patch.setattr(cycles, "finish_run", failing)
-        fit(recipe, Console(quiet=True))
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit(recipe, Console(quiet=True))
     folder = recipe_file.parent / "run"
     first = only_run(folder)
     fit(recipe, Console(quiet=True), resume=True)
@@ -170,7 +171,7 @@ def test_without_the_flag_wandb_is_not_even_imported(
         "--quiet",
         env={"PYTHONPATH": str(tmp_path), "WANDB_API_KEY": "k" * 40},
     )
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     modules = (tmp_path / "modules").read_text().split()
     assert "lmteach.curriculum.cycles" in modules
