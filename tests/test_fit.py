@@ -449,7 +449,7 @@ def _crash_at_dev(patch: pytest.MonkeyPatch) -> None:
     def failing(*args: Any) -> float:
         raise _Crash
 
-    patch.setattr(cycles, "_judge_dev", failing)
+    patch.setattr(cycles, "judge_dev", failing)
 
 
 def _crash_between_line_and_mark(patch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lmteach import registry, weights
+from lmteach.corpus.corpus import LabelSet
 from lmteach.curriculum.claim import claimed_folder
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.finish import cycle_events, finish_run
@@ -29,9 +32,9 @@ from lmteach.curriculum.training import train_student
 from lmteach.curriculum.warmup import warm_up
 from lmteach.recipe.check import check_recipe
 from lmteach.recipe.schema import Recipe
-from lmteach.students.tagger import save_labels
+from lmteach.students.label_set import save_index, save_labels
 from lmteach.teaching.annotations import Annotations
-from lmteach.teaching.cost import Spent
+from lmteach.teaching.cost import Counters, Spent
 from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console
 from lmteach.tracking.manifest import describe_run
@@ -85,7 +88,7 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
         if context.spent_path.is_file():
             context.budget.spent = Spent(**read_json(context.spent_path))
         if not folder.manifest.is_file():
-            manifest = describe_run(seed=recipe.seed, fingerprints=_fingerprints(context))
+            manifest = describe_run(seed=recipe.seed, fingerprints=fingerprints_of(context))
             write_json(folder.manifest, manifest)
         curriculum: Curriculum = registry.build("curriculum", recipe.curriculum)
         start = warm_up(context, folder)
@@ -94,14 +97,14 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
             history.append(_run_cycle(context, curriculum, folder, len(history), start))
         best = max(range(len(history)), key=lambda i: history[i].dev_p1)
         student = folder.cycle(best) / "student"
-        _keep_student(context, student, folder)
+        keep_student(context, student, folder)
         console.say(f"best: cycle {best}, dev P@1 by the teacher {history[best].dev_p1:.3f}")
         final = finish_run(context, folder, len(history), best, time.monotonic() - started)
         track_final(context, folder, final)
         return final
 
 
-def _fingerprints(context: RunContext) -> dict[str, Any]:
+def fingerprints_of(context: RunContext) -> dict[str, Any]:
     """Return what a run stands on: the corpus's content, the teacher's identity, the student's first weights.
 
     The teacher is built for it, so that one that cannot be stops a run before it has cost anything.
@@ -113,16 +116,23 @@ def _fingerprints(context: RunContext) -> dict[str, Any]:
     return {"corpus": context.corpus.fingerprint, "teacher": identity, "student_start": start}
 
 
-def _keep_student(context: RunContext, student: Path, folder: RunFolder) -> None:
-    """Copy a cycle's student to `student/`, with the label set and label vectors it needs to serve alone."""
+def keep_student(
+    context: RunContext, student: Path, folder: RunFolder, labels: LabelSet | None = None
+) -> None:
+    """Copy a cycle's student to `student/`, with the label set and label vectors it needs to serve alone.
+
+    Args:
+        labels: the label set it serves; the corpus's if None.
+    """
     if folder.student.is_dir():
         return
-    labels = context.corpus.labels
+    labels = labels or context.corpus.labels
     vectors = encode(context, context.new_encoder(student), labels.texts, "label", "encode labels")
 
     def write(path: Path) -> None:
         shutil.copytree(student, path)
         save_labels(path, labels.names, labels.texts, vectors)
+        save_index(path, context.recipe.search.searcher, vectors)
 
     write_whole(folder.student, write)
 
@@ -162,9 +172,32 @@ def _run_cycle(
         write_whole(folder / "student", student.save)
     else:
         student = context.new_encoder(folder / "student")
+    return end_cycle(context, run, number, student, Attempt(started, before, trained))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a cycle knew when this process took it up.
+
+    Attributes:
+        started: by `time.monotonic`.
+        before: what the run had counted by then.
+        trained: what training said of itself; empty where it was done before.
+    """
+
+    started: float
+    before: Counters
+    trained: Mapping[str, float]
+
+
+def end_cycle(
+    context: RunContext, run: RunFolder, number: int, student: Any, attempt: Attempt
+) -> CycleResult:
+    """Mark a trained cycle on dev documents, and write what became of it."""
+    console, folder = context.console, run.cycle(number)
     annotations = Annotations.load(folder / "annotations.npz")
-    dev_p1 = _judge_dev(context, student, annotations, folder)
-    spent = context.counters - before
+    dev_p1 = judge_dev(context, student, annotations, folder)
+    spent = context.counters - attempt.before
     event = {
         "event": "cycle",
         "cycle": number,
@@ -182,11 +215,11 @@ def _run_cycle(
         "joules": spent.usage.joules,
         "teacher_seconds": spent.usage.seconds,
         "usd": spent.usage.usd,
-        "seconds": time.monotonic() - started,
-        **trained,
+        "seconds": time.monotonic() - attempt.started,
+        **attempt.trained,
     }
     run.log(event)
-    write_json(done, event)
+    write_json(folder / "cycle.json", event)
     track_cycle(context, run, event)
     console.say(
         f"cycle {number}: {annotations.counts.n_positives:,} positives on {event['trained_on']:,} documents "
@@ -195,7 +228,7 @@ def _run_cycle(
     return CycleResult(number, dev_p1, annotations.counts.n_positives)
 
 
-def _judge_dev(context: RunContext, student: Any, annotations: Annotations, folder: Path) -> float:
+def judge_dev(context: RunContext, student: Any, annotations: Annotations, folder: Path) -> float:
     """Return the share of dev documents whose top label by `student` the teacher affirms (LMTX, section 3).
 
     Affirmed means by the same rule that made the pseudo-labels: a score above its cutoff, or, for the rule

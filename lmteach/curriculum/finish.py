@@ -33,13 +33,19 @@ SUMMED = ("judgements", "from_store", "prompt_tokens", "answer_tokens", "teacher
 
 
 def finish_run(
-    context: RunContext, folder: RunFolder, n_cycles: int, best: int, seconds: float
+    context: RunContext,
+    folder: RunFolder,
+    n_cycles: int,
+    best: int,
+    seconds: float,
+    also: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Measure a trained run on held-out gold, write the final line, print the table.
 
     Args:
         best: the cycle whose student was kept.
         seconds: what the run took up to here, in this process.
+        also: further students to measure beside the cycles', by name.
     """
     started = time.monotonic()
     events = cycle_events(folder)[:n_cycles]
@@ -48,6 +54,7 @@ def finish_run(
         students: dict[str, Path | None] = {"untuned": None}
         if context.recipe.warmup.teacher:
             students["warm-up"] = folder.path / "warmup" / "student"
+        students |= also or {}
         students |= {f"cycle {number}": folder.cycle(number) / "student" for number in range(n_cycles)}
         final |= measure(context, students, f"cycle {best}", folder)
     final["teacher"] = _teacher_summary(context, folder, events)
