@@ -80,9 +80,10 @@ def run(args: argparse.Namespace) -> int:
     work = lay_groundwork(recipe, console, with_shortlist=args.shortlist, n_sample=args.sample)
     timed = None
     if args.probe is not None:
+        from lmteach.curriculum.class_planning import probe_classes
         from lmteach.curriculum.probing import probe
 
-        timed = probe(work, console, args.probe)
+        timed = (probe if recipe.student.kind == "tagger" else probe_classes)(work, console, args.probe)
     machine = Machine(args.usd_per_hour, None if args.tflops is None else args.tflops * 1e12)
     plan = cost(work, prices=args.prices, machine=machine, timed=timed)
     if args.json is not None:
@@ -110,8 +111,10 @@ def show(plan: Plan, console: Console) -> None:
 
 
 def _rows(stages: Sequence[Stage]) -> Iterator[list[str]]:
-    for split in ("train", "dev"):
-        yield _row(f"cycle 0 {split}", [s for s in stages if (s.cycle, s.split) == (0, split)])
+    for split in ("train", "dev", "extra"):
+        own = [s for s in stages if (s.cycle, s.split) == (0, split)]
+        if own or split != "extra":
+            yield _row(f"cycle 0 {split}", own)
     later = [stage for stage in stages if stage.cycle]
     if later:
         last = later[-1].cycle
@@ -137,6 +140,14 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
         for name, unit in (("tokens", _count), ("seconds", _duration), ("usd", _dollars)):
             shown = _range(first, all_, name, unit)
             yield f"  {'money' if name == 'usd' else 'time' if name == 'seconds' else name}", shown
+    for part in plan.next_labels:
+        tokens, seconds, usd = part.tokens, part.seconds, part.usd
+        costs = [
+            "unknown tokens" if tokens is None else f"{_count(tokens)} tokens",
+            "unknown time" if seconds is None else _duration(seconds),
+            "unknown money" if usd is None else _dollars(usd),
+        ]
+        yield "next 1,000", f"documents labelled would cost {', '.join(costs)} of {part.teacher}"
     if not plan.first:
         yield "teacher", "none judges candidates"
     yield "disk", _disk(plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ class Plan:
     disk: Disk
     budget: dict[str, float]
     notes: list[str]
+    next_labels: list[PartCost] = field(default_factory=list)  # of 1,000 documents more, for a classifier
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -107,7 +108,16 @@ def cost(
         disk=measure_disk(work.recipe, work.sizes, work.stages),
         budget={key: cap for key, cap in asdict(work.recipe.budget).items() if cap is not None},
         notes=work.notes,
+        next_labels=_next_labels(work, pricers),
     )
+
+
+def _next_labels(work: Groundwork, pricers: Sequence[_Pricer]) -> list[PartCost]:
+    if work.recipe.student.kind != "classifier" or not pricers:
+        return []
+    from lmteach.curriculum.class_planning import next_labels
+
+    return [pricer.cost([next_labels(work)]) for pricer in pricers]
 
 
 class _Pricer:
@@ -220,6 +230,8 @@ def measure_disk(recipe: Recipe, sizes: Sizes, stages: Sequence[Stage]) -> Disk:
 
 
 def _judged(recipe: Recipe, stage: Stage) -> int:
+    if recipe.student.kind == "classifier":
+        return 1
     return recipe.search.n_judged if stage.split == "train" else recipe.dev.n_judged
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ class Sizes:
     test: int
     labels: int
     missing: str = ""
+    extra: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Stage:
     """One labelling of a run: documents asked about, and pairs that teachers judge for them.
 
     Attributes:
-        cycle, split: which; `split` is train or dev.
+        cycle, split: which; `split` is train, dev or extra.
         n_documents: documents asked about.
         n_pairs: their candidates, each counted for every teacher that judges it.
         n_to_make: those that neither the store nor the run's folder answers.
@@ -105,6 +106,8 @@ def lay_groundwork(
     check_label_count(recipe, sizes.labels)
     if recipe.student.kind == "classifier" and recipe.supervision == "gold":
         return Groundwork(recipe, sizes, corpus, [], notes=["The labels are gold: no teacher is asked."])
+    if recipe.student.kind == "classifier":
+        return _lay_for_classes(recipe, sizes, corpus, console, n_sample)
     parts = [part for part in teacher_parts(recipe.teacher) if part.judges]
     work = Groundwork(recipe, sizes, corpus, parts)
     if corpus is None and with_shortlist:
@@ -123,6 +126,32 @@ def lay_groundwork(
     return work
 
 
+def _lay_for_classes(
+    recipe: Recipe, sizes: Sizes, corpus: Corpus | None, console: Console, n_sample: int
+) -> Groundwork:
+    from lmteach.curriculum.class_planning import class_parts, class_sample, class_stages
+
+    work = Groundwork(recipe, sizes, corpus, class_parts(recipe))
+    store, store_known = open_store(recipe, work.notes)
+    try:
+        context = None if corpus is None else RunContext(recipe, corpus, console, store)
+        built = build_parts(work.parts, context, work.notes)
+        look = store is not None and store_known and built is not None
+        work.stages = class_stages(work, context, look=look, empty=store is None and store_known)
+    finally:
+        if store is not None:
+            store.close()
+    work.sample = class_sample(work, n_sample)
+    return work
+
+
+def planned_positions(work: Groundwork) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Yield each cycle's number and the positions of the training documents that its curriculum selects."""
+    curriculum = registry.build("curriculum", work.recipe.curriculum)
+    for cycle in range(curriculum.max_cycles):
+        yield cycle, curriculum.select(CycleState(cycle, work.sizes.train, work.recipe.seed))
+
+
 def measure_corpus(recipe: Recipe) -> tuple[Sizes, Corpus | None]:
     """Return a corpus and its sizes; for a known set whose files are missing the catalogue's sizes alone."""
     section = recipe.corpus
@@ -133,7 +162,8 @@ def measure_corpus(recipe: Recipe) -> tuple[Sizes, Corpus | None]:
         corpus = load_corpus(section, recipe.seed, Path.cwd())
         n_test = 0 if corpus.test is None else len(corpus.test)
         n_dev = 0 if corpus.dev is None else len(corpus.dev)
-        return Sizes(corpus.name, len(corpus.train), n_dev, n_test, len(corpus.labels)), corpus
+        n_extra = 0 if corpus.extra is None else len(corpus.extra)
+        return Sizes(corpus.name, len(corpus.train), n_dev, n_test, len(corpus.labels), "", n_extra), corpus
     missing = str(known.missing_error(known.folder()))
     assert known.n_labels is not None
     if "train" not in known.counts:  # the catalogue does not know how many there are
@@ -141,7 +171,9 @@ def measure_corpus(recipe: Recipe) -> tuple[Sizes, Corpus | None]:
     split = draw_split(known.counts["train"], section.n_train, section.n_dev, recipe.seed)
     there = known.counts[section.test]
     n_test = min(there, section.n_test or there)
-    return Sizes(known.name, len(split.train), len(split.dev), n_test, known.n_labels, missing), None
+    n_extra = known.counts.get("extra", 0) if section.n_extra is None else section.n_extra
+    sizes = (len(split.train), len(split.dev), n_test, known.n_labels)
+    return Sizes(known.name, *sizes, missing, n_extra), None
 
 
 def list_stages(work: Groundwork, known: Known) -> list[Stage]:
