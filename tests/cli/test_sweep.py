@@ -1,0 +1,62 @@
+"""`lmteach sweep` from end to end, on a teacher that writes down what it is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lmteach.cli import sweep as verb
+
+
+def test_a_sweep_from_end_to_end_pays_for_each_pair_once(
+    bench: Any, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two trials by `lmteach sweep`, one of them cut off before; every judgement of training documents asked once."""
+    from lmteach.cli.main import main
+
+    runs: list[list[str]] = []
+
+    def here(arguments: list[str]) -> int:
+        runs.append(arguments)
+        return 130 if len(runs) == 2 else main([*arguments])
+
+    monkeypatch.setattr(verb, "_run_lmteach", here)
+    path = tmp_path / "sweep.yaml"
+    plain = {
+        "name": "losses",
+        "method": "grid",
+        "metric": {"name": "test/p@1", "goal": "maximize"},
+        "parameters": {"loss.name": {"values": ["triplet", "weighted_triplet"]}},
+        "command": [
+            "lmteach",
+            "fit",
+            "--recipe",
+            str(bench.recipe),
+            "corpus.n_train=40",
+            "${args_no_hyphens}",
+        ],
+    }
+    path.write_text(yaml.safe_dump(plain))
+    folder = tmp_path / "trials"
+    arguments = ("sweep", path, "--folder", folder, "training.epochs=1", "--json", tmp_path / "all.json")
+    status, _, err = call(*arguments)
+    assert status == 130, "Ctrl-C in a trial ends the sweep"
+    assert "Stopped" in err
+    status, out, err = call(*arguments)
+    assert status == 0, err
+    assert len(runs) == 3, "the finished trial was not run again"
+    assert "finished already" in err
+    results = json.loads((tmp_path / "all.json").read_text())
+    assert {r["values"]["loss.name"] for r in results} == {"triplet", "weighted_triplet"}
+    assert results[0]["numbers"]["test/p@1"] >= results[1]["numbers"]["test/p@1"]
+    stored = sum(r["numbers"]["from_store"] for r in results)
+    made = sum(r["numbers"]["judgements"] for r in results)
+    assert stored >= 200, "the second trial's 40 x 5 training pairs came from the store"
+    asked = bench.asked()
+    assert len(asked) == len(set(asked)) == made
+    assert f"{made:,} judgements were made and {stored:,} taken from the store" in out
