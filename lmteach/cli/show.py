@@ -15,9 +15,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--origin", action="store_true", help="add the file and line that set each value")
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `--recipe` and the overrides, shared by all verbs that read a recipe."""
-    parser.add_argument("--recipe", required=True, help="a file, or the name of a shipped recipe")
+def add_recipe_arguments(
+    parser: argparse.ArgumentParser, group: argparse._MutuallyExclusiveGroup | None = None
+) -> None:
+    """Declare `--recipe` and the overrides, shared by all verbs that read a recipe.
+
+    Args:
+        group: what `--recipe` shares its place with; None = it must be given.
+    """
+    about = "a file, or the name of a shipped recipe"
+    if group is None:
+        parser.add_argument("--recipe", required=True, help=about)
+    else:
+        group.add_argument("--recipe", help=about)
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="override a recipe key")
 
 

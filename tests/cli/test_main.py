@@ -125,10 +125,10 @@ def test_an_unknown_verb(arguments: list[str], said: str, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["fit"], "the following arguments are required: --recipe"),
+        (["fit"], "one of the arguments --recipe --from is required"),
         (["fit", "--recipe", "x", "--resmue"], "unrecognised: --resmue (did you mean --resume?)"),
         (["fit", "--recipe", "x", "--training.lr", "1e-5"], "unrecognised: --training.lr"),
-        (["fit", "lmtx_quickstart.yaml"], "required: --recipe"),
+        (["fit", "lmtx_quickstart.yaml"], "one of the arguments --recipe --from is required"),
         (["recipes", "a=1"], "unrecognised: a=1"),
         (["plugins", "--chekc"], "unrecognised: --chekc (did you mean --check?)"),
         (["predict", "x"], "required: INPUT"),
