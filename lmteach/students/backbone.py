@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lmteach import weights
@@ -111,7 +112,7 @@ class Backbone:
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         try:
             model = AutoModel.from_pretrained(self.folder, dtype=dtype)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise TeacherError(f"The model in {self.folder} cannot be loaded: {error}") from error
         return model.eval().requires_grad_(False).to(self.device)
 

@@ -96,7 +96,8 @@ class FeatureColumn:
         Raises:
             StoreError: a number is beyond the range of fp16.
         """
-        kept_mD = vectors_mD.astype(self.dtype)
+        with np.errstate(over="ignore"):  # said below, with the way out
+            kept_mD = vectors_mD.astype(self.dtype)
         if not np.isfinite(kept_mD).all():
             raise StoreError(
                 f"{(~np.isfinite(kept_mD)).any(axis=1).sum()} of {len(hashes)} vectors hold numbers that "

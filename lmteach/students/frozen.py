@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -165,7 +166,7 @@ class FrozenStudent:
                 )
         try:
             student.body.load_state_dict(load_file(folder / HEAD))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise RunError(f"This head cannot be read: {error}.", where=str(folder)) from error
         return student
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lmteach.errors import RecipeError, TeacherError
@@ -82,7 +83,7 @@ class TunedStudent:
             if self.tokenizer.pad_token is None:  # of a language model; masked, so any token will do
                 self.tokenizer.pad_token = self.tokenizer.eos_token
             model = _load(folder, card, {} if dropout is None else dropout_keys(str(folder), dropout))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise TeacherError(f"The model in {folder} cannot be loaded as a classifier: {error}") from error
         model.config.pad_token_id = self.tokenizer.pad_token_id
         self.max_tokens = min(card.max_tokens, n_positions(model.config))
