@@ -15,10 +15,17 @@ from lmteach.metrics.intervals import bootstrap_intervals
 from lmteach.metrics.ranking import score_ranking
 from lmteach.metrics.values import Floats, PerDocument
 from lmteach.students.class_student import ClassifierStudent, logits_of, probabilities
+from lmteach.tracking.run_folder import RunFolder
+from lmteach.tracking.test_scores import TestScores, name_documents
 
 
-def evaluate_classifier(context: RunContext, student: ClassifierStudent) -> dict[str, Any]:
+def evaluate_classifier(
+    context: RunContext, student: ClassifierStudent, folder: RunFolder | None = None
+) -> dict[str, Any]:
     """Unseal test gold and score a classifier on it.
+
+    Args:
+        folder: where what each test document scored is kept, for comparisons and reports; None = nowhere.
 
     Returns:
         `student`: metrics by name; `by_name` and `intervals` hold the same under the name `student`; `classes`:
@@ -38,9 +45,10 @@ def evaluate_classifier(context: RunContext, student: ClassifierStudent) -> dict
         )
     test.unseal()
     names = context.corpus.labels.names
-    scores, values = score_probabilities(
-        probabilities(logits_nC, multilabel), test.gold, multilabel=multilabel, ks=settings.ks
-    )
+    p_nC = probabilities(logits_nC, multilabel)
+    scores, values = score_probabilities(p_nC, test.gold, multilabel=multilabel, ks=settings.ks)
+    if folder is not None:
+        _keep(context, folder, p_nC, values)
     bounds = bootstrap_intervals(values, resamples=settings.resamples, seed=context.recipe.seed)
     means = {**{name: value.mean() for name, value in values.items()}, **scores.numbers}
     assert scores.classes is not None
@@ -54,6 +62,24 @@ def evaluate_classifier(context: RunContext, student: ClassifierStudent) -> dict
         ],
         "test_documents": len(test),
     }
+
+
+def _keep(context: RunContext, folder: RunFolder, p_nC: Floats, values: dict[str, PerDocument]) -> None:
+    """Write what the classifier said of each test document."""
+    test = context.corpus.test
+    assert test is not None
+    n, deepest = len(test), max(context.recipe.evaluation.ks)
+    ids_nk = np.argsort(-p_nC, axis=1, kind="stable")[:, :deepest]
+    TestScores(
+        documents=name_documents(test.ids, test.gold, context.corpus.labels.names),
+        n_documents=n,
+        chosen="student",
+        values={"student": values},
+        rows_m=np.arange(n, dtype=np.int64),
+        gold=test.gold,
+        label_ids={"student": ids_nk.astype(np.int32)},
+        scores={"student": np.take_along_axis(p_nC, ids_nk, axis=1).astype(np.float32)},
+    ).save(folder.path)
 
 
 def score_probabilities(
