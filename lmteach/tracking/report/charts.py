@@ -58,8 +58,8 @@ def _ceiling(facts: RunFacts, metric: str, oracle: RunFacts | None) -> tuple[flo
     kind, _, k = metric.partition("@")
     if kind == "p" and facts.teacher is not None and int(k) in facts.teacher.ceiling:
         n = facts.teacher.n_judged
-        what = f"what a judge without fault would make of the first {n} candidates of training documents"
-        return facts.teacher.ceiling[int(k)], what
+        found = f"the {n} candidates that the first cycle found for training documents"
+        return facts.teacher.ceiling[int(k)], f"what a judge without fault would make of {found}"
     return None, ""
 
 

@@ -213,13 +213,13 @@ def hardest(facts: RunFacts) -> str:
     documents = "".join(_document(document) for document in facts.hardest)
     return (
         f"<h2>Hardest documents</h2><p class='soft'>Lowest {metric} of the kept student, the surest mistakes "
-        "first. Green tags are right; what is right but missing stands behind “gold”.</p>" + documents
+        "first. Ticked tags are right; what is right but missing stands behind “gold”.</p>" + documents
     )
 
 
 def _document(document: HardDocument) -> str:
     tags = "".join(
-        f'<span class="tag {kind}">{escape(tag.name)} <small>{tag.score:.2f}</small></span>'
+        f'<span class="tag {kind}">{"✓ " * tag.right}{escape(tag.name)} <small>{tag.score:.2f}</small></span>'
         for tag in document.tags
         for kind in ["right" if tag.right else "wrong"]
     )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-FONT = 11
+FONT = 12
+LABEL = 16  # height of an axis's name
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,15 @@ class Plot:
     frame: Frame
     title: str
     marks: list[str] = field(default_factory=list)
+    labelled: bool = False
 
-    def y_axis(self, ticks: Sequence[float], form: str = "{:.2f}", label: str = "") -> None:
+    def y_axis(self, ticks: Sequence[float], form: str = "{:.2f}") -> None:
         """Draw horizontal grid lines with their values."""
         frame = self.frame
         for tick in ticks:
             y = frame.at_y(tick)
             self._line(frame.left, y, frame.width - frame.right, y, "rule")
             self.text(frame.left - 6, y + 4, form.format(tick), anchor="end", css="tick")
-        if label:
-            self.marks.append(
-                f'<text class="axis" x="12" y="{frame.top + 2}" text-anchor="start" '
-                f'transform="rotate(-90 12 {_n((frame.top + frame.height - frame.bottom) / 2)}) '
-                f'translate({_n(-len(label) * 2.6)} {_n((frame.height - frame.bottom - frame.top) / 2)})">'
-                f"{escape(label)}</text>"
-            )
 
     def x_axis(self, ticks: Sequence[tuple[float, str]], label: str = "") -> None:
         """Write values under the plot."""
@@ -69,6 +64,7 @@ class Plot:
         for value, name in ticks:
             self.text(frame.at_x(value), bottom + 15, name, anchor="middle", css="tick")
         if label:
+            self.labelled = True
             middle = (frame.left + frame.width - frame.right) / 2
             self.text(middle, frame.height - 5, label, anchor="middle", css="axis")
 
@@ -120,8 +116,9 @@ class Plot:
     def render(self) -> str:
         """Return the SVG element."""
         frame = self.frame
+        height = frame.height - (0 if self.labelled else LABEL)
         return (
-            f'<svg class="plot" viewBox="0 0 {frame.width} {frame.height}" role="img" '
+            f'<svg class="plot" viewBox="0 0 {frame.width} {height}" role="img" '
             f'aria-label="{escape(self.title, quote=True)}">{"".join(self.marks)}</svg>'
         )
 
