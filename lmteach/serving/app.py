@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from lmteach import __version__
 from lmteach.errors import LmteachError
 from lmteach.serving.batching import Batcher, OverloadedError
-from lmteach.serving.limits import Gate
+from lmteach.serving.limits import Gate, Measured
 from lmteach.serving.meters import Meters
 from lmteach.serving.schemas import Answers, Health, Labels, Problem, request_model
 from lmteach.serving.student import Student, keep_above
@@ -28,6 +27,7 @@ from lmteach.students.tags import Tags
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "the request cannot be read at all"},
     401: {"model": Problem, "description": "the bearer token is missing or wrong"},
     408: {"model": Problem, "description": "the request did not arrive in time"},
     413: {"model": Problem, "description": "the request is too large"},
@@ -131,7 +131,7 @@ def create_app(student: Student, options: ServeOptions) -> FastAPI:
     _add_routes(app, service)
     _add_pages(app)
     _add_errors(app)
-    app.middleware("http")(_measured(meters, service))
+    app.add_middleware(Measured, meters=meters)
     app.add_middleware(
         Gate, token=options.token, max_bytes=options.max_bytes, seconds=options.seconds
     )  # the last one added stands outermost
@@ -244,21 +244,3 @@ def _clean(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
-
-
-def _measured(
-    meters: Meters, service: Service
-) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    async def measure(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        start = time.perf_counter()
-        status = 500
-        try:
-            response = await call(request)
-            status = response.status_code
-        finally:
-            route = request.scope.get("route")
-            path = getattr(route, "path", "other")  # never the path as asked: anyone may ask for anything
-            meters.request(path, status, time.perf_counter() - start)
-        return response
-
-    return measure

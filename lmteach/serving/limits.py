@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmteach.serving.meters import Meters
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -82,6 +86,37 @@ class Gate:
                 return None
             if not message.get("more_body"):
                 return b"".join(parts)
+
+
+class Measured:
+    """Counts requests, and times them.
+
+    Args:
+        app: what is behind.
+        meters: where they are counted.
+    """
+
+    def __init__(self, app: App, *, meters: Meters) -> None:
+        self.app, self.meters = app, meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        finally:
+            # The route's path, never the path as asked: anyone may ask for anything.
+            path = getattr(scope.get("route"), "path", "other")
+            self.meters.request(path, status, time.perf_counter() - start)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
