@@ -50,11 +50,11 @@ def calibrated_rule(
     if not context.recipe.calibration.documents:
         return rule
     path = folder / FILE
-    if path.is_file():
+    if context.ranks.share(path.is_file()):
         fit = Calibration.from_dict(read_json(path))
     else:
         fit = fit_calibration(context, documents, shortlist, judged)
-        write_json(path, fit.to_dict())
+        context.ranks.first_alone(lambda: write_json(path, fit.to_dict()))
     cutoff = raw_cutoff(fit, rule.threshold, context.recipe.calibration.precision)
     context.console.say(
         f"calibration on {fit.n:,} answers ({fit.n_yes:,} right): yes above {cutoff:.3f}, "

@@ -87,7 +87,7 @@ def ask_classes(
     Raises:
         TeacherError: the teacher cannot answer; what it answered before is in the store.
     """
-    if path.is_file():
+    if context.ranks.share(path.is_file()):
         return ClassVerdicts.load(path)
     candidates = class_names(context)
     judgements = ClassJudgements(documents, positions, candidates)
@@ -105,7 +105,7 @@ def ask_classes(
     pooled_nC, agreement_n = (pool_log_odds if context.recipe.student.multilabel else pool)(log_odds_mnC)
     verdicts = ClassVerdicts(pooled_nC, judged_n, agreement_n, np.stack(prior_mC), stopped_by)
     path.parent.mkdir(parents=True, exist_ok=True)
-    verdicts.save(path)
+    context.ranks.first_alone(lambda: verdicts.save(path))
     return verdicts
 
 
@@ -133,7 +133,8 @@ def _clean(
     if settings.prior == "batch":
         prior_C = mean_prior(log_probs_nC)
     else:
-        verdicts = teacher.judge([Judgement(text, tuple(candidates)) for text in settings.content_free])
+        asked = [Judgement(text, tuple(candidates)) for text in settings.content_free]
+        verdicts = context.ranks.first_then_rest(lambda: teacher.judge(asked))  # the rest by the store
         scores_fC = [[np.nan if s is None else s for s in verdict.scores] for verdict in verdicts]
         prior_C = mean_prior(class_log_probs(scores_fC))
     return without_prior(log_probs_nC, prior_C), prior_C

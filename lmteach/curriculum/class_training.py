@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +17,20 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
 from lmteach.curriculum.datamodule import LengthSortedBatches
-from lmteach.curriculum.training import TrainingProgress, interruptible, quiet_trainer
+from lmteach.curriculum.ranks import SOLO, Ranks
+from lmteach.curriculum.training import (
+    RANK_STRIDE,
+    TrainingProgress,
+    interruptible,
+    quiet_trainer,
+    strategy_of,
+)
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
 from lmteach.students.class_losses import build_loss
 from lmteach.students.class_student import ClassifierStudent, Inputs
 from lmteach.students.classifier import ClassBatch, ClassifierModule, ClassifierOptimizer
+from lmteach.teaching.energy import EnergyMeter
 from lmteach.tracking.console import Console
 
 Floats = npt.NDArray[np.float32]
@@ -99,16 +109,18 @@ def train_classifier(
     recipe: Recipe,
     console: Console,
     seed: int,
+    ranks: Ranks = SOLO,
 ) -> dict[str, float]:
     """Train a student's body in place; with validation texts, it ends with its best epoch's weights.
 
     Returns:
         `steps`, `epochs`, mean `loss` of the last tenth of the steps, `parameters` that were trained,
         `train_seconds`; with validation texts also `best_epoch` (from 0), `validation_loss` and
-        `validation_accuracy` of it.
+        `validation_accuracy` of it; `peak_gib`, the process's greatest resident memory so far; and `joules`,
+        where the machine can be read.
     """
     lightning.seed_everything(seed, workers=True, verbose=False)
-    settings, started = recipe.training, time.monotonic()
+    settings, started, meter = recipe.training, time.monotonic(), EnergyMeter.find()
     module = ClassifierModule(
         student.body,
         build_loss(recipe.noise, multilabel=recipe.student.multilabel),
@@ -130,23 +142,30 @@ def train_classifier(
         accelerator=recipe.trainer.accelerator,
         devices=recipe.trainer.devices,
         num_nodes=recipe.trainer.num_nodes,
-        strategy=recipe.trainer.strategy,
+        strategy=strategy_of(recipe.trainer),
         precision=precision,
         max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.gradient_clip,
         num_sanity_val_steps=0,
         callbacks=[TrainingProgress(console), best],
     )
+    if ranks.n > 1:  # the same weights by now, but dropout of their own
+        lightning.seed_everything(seed + RANK_STRIDE * ranks.rank, workers=True, verbose=False)
+    ranks.barrier()
     with interruptible():
         trainer.fit(module, datamodule=data)
     tail = module.losses[-max(1, len(module.losses) // 10) :]
     trained = sum(p.numel() for p in student.body.parameters() if p.requires_grad)
     return {
-        "steps": float(len(module.losses)),
+        "steps": float(trainer.global_step),
         "epochs": float(best.n_epochs),
         "loss": sum(tail) / max(1, len(tail)),
         "parameters": float(trained),
         "train_seconds": time.monotonic() - started,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        / (2**30 if sys.platform == "darwin" else 2**20),
+        **({} if meter is None else {"joules": meter.lap()}),
         **best.summary(),
     }
 

@@ -11,25 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from lmteach import weights
+from lmteach.curriculum.beginning import begin_run
 from lmteach.curriculum.class_scores import evaluate_classifier
 from lmteach.curriculum.context import RunContext, open_context
+from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.supervision import LabelledTexts, label_documents
 from lmteach.curriculum.teacher_labels import teacher_summary
 from lmteach.errors import RunError
 from lmteach.recipe.schema import Recipe
 from lmteach.students.class_student import ClassifierStudent
 from lmteach.students.open_classifier import new_student, reopen_student
-from lmteach.teaching.cost import Spent
 from lmteach.teaching.store import Store
 from lmteach.tracking.class_tables import print_classifier
 from lmteach.tracking.console import Console
-from lmteach.tracking.manifest import describe_run
 from lmteach.tracking.run_folder import RunFolder, read_json, write_json, write_whole
 
 TRAINING = "training.json"
 
 
-def run_classifier(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
+def run_classifier(
+    recipe: Recipe, folder: RunFolder, console: Console, ranks: Ranks = SOLO
+) -> dict[str, Any]:
     """Do what of a classifier's run is not done yet; return the final line of metrics.jsonl.
 
     Args:
@@ -38,17 +40,13 @@ def run_classifier(recipe: Recipe, folder: RunFolder, console: Console) -> dict[
     started = time.monotonic()
     store = None if recipe.supervision == "gold" else Store.open(recipe.run.store, run=recipe.name)
     try:
-        context = open_context(recipe, console, store=store)
-        context.spent_path = folder.path / "spent.json"
-        if context.spent_path.is_file():
-            context.budget.spent = Spent(**read_json(context.spent_path))
-        if not folder.manifest.is_file():
-            manifest = describe_run(seed=recipe.seed, fingerprints=_fingerprints(context))
-            write_json(folder.manifest, manifest)
-        stages = [] if folder.student.is_dir() else label_documents(context, folder)
+        context = ranks.first_then_rest(lambda: open_context(recipe, console, store=store))
+        context.ranks = ranks
+        begin_run(context, folder, _fingerprints)
+        stages = [] if ranks.share(folder.student.is_dir()) else label_documents(context, folder)
         for number, labelled in enumerate(stages):
             _run_stage(context, folder, labelled, number, last=number == len(stages) - 1)
-        return _finish(context, folder, started)
+        return ranks.share(_finish(context, folder, started) if ranks.is_first else {})
     finally:
         if store is not None:
             store.close()
@@ -64,7 +62,7 @@ def evaluate_classifier_run(context: RunContext, folder: RunFolder) -> dict[str,
     if test is None or not test.has_gold:
         raise RunError("The corpus has no test documents with gold.", where=context.corpus.name)
     student = reopen_student(folder.student, context.recipe)
-    result = {"event": "evaluation", "kind": "classifier", **evaluate_classifier(context, student)}
+    result = {"event": "evaluation", "kind": "classifier", **evaluate_classifier(context, student, folder)}
     folder.log(result)
     print_classifier(context.console, result)
     return result
@@ -75,7 +73,8 @@ def _run_stage(
 ) -> None:
     """Train on one stage's texts, from where the last stage ended; nothing where it is done."""
     target = folder.student if last else _stage(folder, number)
-    if target.is_dir():
+    ranks = context.ranks
+    if ranks.share(target.is_dir()):
         return
     recipe, console = context.recipe, context.console
     seed = recipe.seed + number
@@ -96,7 +95,8 @@ def _run_stage(
     )
     started = time.monotonic()
     both = [*train.texts, *(validation.texts if validation is not None else ())]
-    inputs = student.read(both, console)  # together, so that a backbone is loaded once
+    # Together, so that a backbone is loaded once; the other ranks find what the first has kept of it.
+    inputs = ranks.first_then_rest(lambda: student.read(both, console))
     learned = ClassExamples(inputs, train.targets_nC, train.weights_n)
     chosen_by = (
         None
@@ -105,11 +105,15 @@ def _run_stage(
     )
     student.prepare(inputs, len(train))
     read_seconds = time.monotonic() - started
-    measured = train_classifier(student, learned, chosen_by, recipe, console, seed)
+    measured = train_classifier(student, learned, chosen_by, recipe, console, seed, ranks)
     measured |= {"documents": float(len(train)), "read_seconds": read_seconds}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, lambda path: _save(student, path, measured))
-    folder.log({"event": "stage", "stage": number, **measured})
+
+    def keep() -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, lambda path: _save(student, path, measured))
+        folder.log({"event": "stage", "stage": number, **measured})
+
+    ranks.first_alone(keep)
     chosen = f", validation accuracy {measured['validation_accuracy']:.3f}" if validation is not None else ""
     console.say(f"stage {number}: loss {measured['loss']:.4f} after {measured['epochs']:.0f} epochs{chosen}")
 
@@ -136,7 +140,7 @@ def _finish(context: RunContext, folder: RunFolder, started: float) -> dict[str,
     }
     test = context.corpus.test
     if test is not None and test.has_gold:
-        final |= evaluate_classifier(context, reopen_student(folder.student, context.recipe))
+        final |= evaluate_classifier(context, reopen_student(folder.student, context.recipe), folder)
     if context.recipe.supervision != "gold":
         final["teacher"] = teacher_summary(folder)
     final["train_seconds"] = sum(stage["train_seconds"] for stage in training)

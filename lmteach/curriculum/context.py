@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmteach import registry
+from lmteach.curriculum.ranks import Ranks
 from lmteach.errors import RecipeError
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
@@ -43,10 +44,11 @@ class RunContext:
     budget: Budget = field(default_factory=Budget)
     spent_path: Path | None = None
     trackers: Trackers = field(default_factory=Trackers)
+    ranks: Ranks = field(default_factory=Ranks)
 
     def save_spent(self) -> None:
         """Keep what was spent so far, so that a killed run's caps still hold when it is resumed."""
-        if self.spent_path is not None:
+        if self.spent_path is not None and self.ranks.is_first:
             write_json(self.spent_path, self.budget.spent.as_dict())
 
     @property

@@ -1,6 +1,7 @@
 """A run's life: cycles of labelling and training, then one look at held-out gold. The one file that knows it whole.
 
 A cycle's state is files on disk, each written whole or not at all: to resume is to skip what is there.
+Where a run is several processes, its ranks all go through here; the first writes and speaks (`ranks.py`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import numpy as np
 
 from lmteach import registry, weights
 from lmteach.corpus.corpus import LabelSet
+from lmteach.curriculum.beginning import begin_run
 from lmteach.curriculum.claim import claimed_folder
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.finish import cycle_events, finish_run
+from lmteach.curriculum.joining import SCRATCH, Place, find_place, joined_ranks, n_ranks, started_ranks
 from lmteach.curriculum.labelling import (
     JudgedShortlist,
     encode,
@@ -27,6 +30,7 @@ from lmteach.curriculum.labelling import (
     make_pseudo_labels,
 )
 from lmteach.curriculum.protocol import Curriculum, CycleResult, CycleState
+from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.tracked import track_cycle, track_final, tracking
 from lmteach.curriculum.training import train_student
 from lmteach.curriculum.warmup import warm_up
@@ -34,10 +38,9 @@ from lmteach.recipe.check import check_recipe
 from lmteach.recipe.schema import Recipe
 from lmteach.students.label_set import save_index, save_labels
 from lmteach.teaching.annotations import Annotations
-from lmteach.teaching.cost import Counters, Spent
+from lmteach.teaching.cost import Counters
 from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console
-from lmteach.tracking.manifest import describe_run
 from lmteach.tracking.run_folder import RunFolder, read_json, write_json, write_whole
 from lmteach.tracking.tables import print_final
 
@@ -54,17 +57,51 @@ def fit(recipe: Recipe, console: Console, *, resume: bool = False) -> dict[str, 
         TeacherError, StoreError, CorpusError: see there; what was judged is in the store.
     """
     check_recipe(recipe)
+    place = find_place(recipe.trainer)
+    if place is not None:
+        return _fit_launched(recipe, console, place, resume)
     with claimed_folder(recipe, resume=resume) as folder:
-        finished = [event for event in folder.events() if event.get("event") == "final"]
-        if finished:
-            console.say(f"{folder.path} is finished already; nothing was done again.")
-            _print_finished(recipe, folder, console, finished[-1])
-            return finished[-1]
-        if recipe.student.kind == "classifier":
-            from lmteach.curriculum.classifying import run_classifier
+        if (final := _finished(recipe, folder, console)) is not None:
+            return final
+        if n_ranks(recipe.trainer) == 1:
+            return run_part(recipe, folder, console, SOLO)
+        with started_ranks(recipe, folder.path) as ranks:
+            return run_part(recipe, folder, console, ranks)
 
-            return run_classifier(recipe, folder, console)
-        return _run(recipe, folder, console)
+
+def _fit_launched(recipe: Recipe, console: Console, place: Place, resume: bool) -> dict[str, Any]:
+    """Be one of the ranks that torchrun or SLURM started: the first claims the folder for all."""
+    with joined_ranks(place, recipe.trainer) as ranks:
+        if not ranks.is_first:
+            told: dict[str, Any] = ranks.share({})
+            folder = RunFolder(Path(told["folder"]))
+            ranks.scratch = folder.path / SCRATCH
+            final: dict[str, Any] = told["final"] or run_part(recipe, folder, console, ranks)
+            return final
+        with claimed_folder(recipe, resume=resume) as folder:
+            ranks.scratch = folder.path / SCRATCH
+            done = _finished(recipe, folder, console)
+            ranks.share({"folder": str(folder.path), "final": done})
+            return done or run_part(recipe, folder, console, ranks)
+
+
+def _finished(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any] | None:
+    """Return a finished run's final line, printed again; None where there is something left to do."""
+    finished = [event for event in folder.events() if event.get("event") == "final"]
+    if not finished:
+        return None
+    console.say(f"{folder.path} is finished already; nothing was done again.")
+    _print_finished(recipe, folder, console, finished[-1])
+    return finished[-1]
+
+
+def run_part(recipe: Recipe, folder: RunFolder, console: Console, ranks: Ranks) -> dict[str, Any]:
+    """Do this rank's part of a run whose folder is claimed; return the final line of metrics.jsonl."""
+    if recipe.student.kind == "classifier":
+        from lmteach.curriculum.classifying import run_classifier
+
+        return run_classifier(recipe, folder, console, ranks)
+    return _run(recipe, folder, console, ranks)
 
 
 def _print_finished(recipe: Recipe, folder: RunFolder, console: Console, final: dict[str, Any]) -> None:
@@ -76,20 +113,15 @@ def _print_finished(recipe: Recipe, folder: RunFolder, console: Console, final: 
         print_final(console, final, [event["dev_p1"] for event in cycle_events(folder)])
 
 
-def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
+def _run(recipe: Recipe, folder: RunFolder, console: Console, ranks: Ranks) -> dict[str, Any]:
     started = time.monotonic()
     with (
         Store.open(recipe.run.store, run=recipe.name) as store,
         tracking(recipe, folder, console.say) as trackers,
     ):
-        context = open_context(recipe, console, store=store)
-        context.trackers = trackers
-        context.spent_path = folder.path / "spent.json"
-        if context.spent_path.is_file():
-            context.budget.spent = Spent(**read_json(context.spent_path))
-        if not folder.manifest.is_file():
-            manifest = describe_run(seed=recipe.seed, fingerprints=fingerprints_of(context))
-            write_json(folder.manifest, manifest)
+        context = ranks.first_then_rest(lambda: open_context(recipe, console, store=store))
+        context.trackers, context.ranks = trackers, ranks
+        begin_run(context, folder, fingerprints_of)
         curriculum: Curriculum = registry.build("curriculum", recipe.curriculum)
         start = warm_up(context, folder)
         history: list[CycleResult] = []
@@ -97,11 +129,13 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any]:
             history.append(_run_cycle(context, curriculum, folder, len(history), start))
         best = max(range(len(history)), key=lambda i: history[i].dev_p1)
         student = folder.cycle(best) / "student"
-        keep_student(context, student, folder)
-        console.say(f"best: cycle {best}, dev P@1 by the teacher {history[best].dev_p1:.3f}")
-        final = finish_run(context, folder, len(history), best, time.monotonic() - started)
-        track_final(context, folder, final)
-        return final
+        final: dict[str, Any] = {}
+        if ranks.is_first:
+            keep_student(context, student, folder)
+            console.say(f"best: cycle {best}, dev P@1 by the teacher {history[best].dev_p1:.3f}")
+            final = finish_run(context, folder, len(history), best, time.monotonic() - started)
+            track_final(context, folder, final)
+        return ranks.share(final)
 
 
 def fingerprints_of(context: RunContext) -> dict[str, Any]:
@@ -146,9 +180,8 @@ def _run_cycle(
         start: the student that training starts from; None = the pretrained one.
     """
     folder = run.cycle(number)
-    done = folder / "cycle.json"
-    if done.is_file():
-        found = read_json(done)
+    done, ranks = folder / "cycle.json", context.ranks
+    if found := ranks.share(read_json(done) if done.is_file() else None):
         track_cycle(context, run, found)
         return CycleResult(number, found["dev_p1"], found["positives"])
     console, recipe = context.console, context.recipe
@@ -156,7 +189,7 @@ def _run_cycle(
     started, before = time.monotonic(), context.counters.copy()
     last = run.cycle(number - 1) / "student" if number else start
     trained: dict[str, float] = {}
-    if not (folder / "student").is_dir():
+    if not ranks.share((folder / "student").is_dir()):
         state = CycleState(number, len(context.corpus.train), recipe.seed)
         positions = curriculum.select(state)
         student = context.new_encoder(last if recipe.student.start == "previous" else start)
@@ -167,9 +200,10 @@ def _run_cycle(
             console,
             seed=recipe.seed + number,
             loggers=context.trackers.training_loggers(f"cycle-{number:02d}"),
+            ranks=ranks,
         )
         student.to("cpu")  # type: ignore[attr-defined]
-        write_whole(folder / "student", student.save)
+        ranks.first_alone(lambda: write_whole(folder / "student", student.save))
     else:
         student = context.new_encoder(folder / "student")
     return end_cycle(context, run, number, student, Attempt(started, before, trained))
@@ -218,9 +252,10 @@ def end_cycle(
         "seconds": time.monotonic() - attempt.started,
         **attempt.trained,
     }
-    run.log(event)
-    write_json(folder / "cycle.json", event)
-    track_cycle(context, run, event)
+    if context.ranks.is_first:
+        run.log(event)
+        write_json(folder / "cycle.json", event)
+        track_cycle(context, run, event)
     console.say(
         f"cycle {number}: {annotations.counts.n_positives:,} positives on {event['trained_on']:,} documents "
         f"(yes {annotations.counts.yes_rate:.1%}), dev P@1 by the teacher {dev_p1:.3f}, {event['seconds']:.0f} s"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,12 @@ import numpy.typing as npt
 
 from lmteach.curriculum.calibrating import calibrated_rule
 from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.sharded import ask_in_parts
 from lmteach.errors import RunError, TeacherError
 from lmteach.search.shortlist import Shortlist, make_shortlist
 from lmteach.teaching.annotations import AnnotationRule, Annotations, choose_positives
 from lmteach.teaching.annotator import AnnotatedBatch, annotate
+from lmteach.teaching.cost import Budget
 from lmteach.teaching.protocol import Teacher
 from lmteach.tracking.run_folder import write_whole
 from lmteach.types import Judgement
@@ -135,13 +137,16 @@ def make_pseudo_labels(
     judged = judge_or_load(
         context, documents, shortlist, context.recipe.search.n_judged, folder / "verdicts.npz"
     )
+    ranks, path = context.ranks, folder / "annotations.npz"
     settings = context.recipe.annotation
     rule = AnnotationRule(settings.rule, settings.threshold, settings.quantile, settings.keep)
     rule = calibrated_rule(context, documents, shortlist, judged, rule, folder)
     annotations = choose_positives(
         judged.scores_nk, judged.label_ids_nk.astype(np.int64), judged.judged_nk, rule
     )
-    annotations.save(folder / "annotations.npz")
+    ranks.first_alone(lambda: annotations.save(path))
+    if not ranks.is_first:
+        annotations = Annotations.load(path)  # one file decides for all
     return pseudo_labels(documents, positions, annotations, labels.texts)
 
 
@@ -180,12 +185,19 @@ def make_or_load_shortlist(
     positions: npt.NDArray[np.int64],
     path: Path,
 ) -> Shortlist:
-    """Return the documents' nearest labels by `encoder`, from `path` where they are already."""
-    if path.is_file():
-        return Shortlist.load(path)
-    shortlist = find_candidates(context, encoder, build_index(context, encoder), documents, positions)
-    shortlist.save(path)
-    return shortlist
+    """Return the documents' nearest labels by `encoder`, from `path` where they are already.
+
+    Of several ranks the first finds them for all: two builds of an approximate index differ.
+    """
+
+    def make() -> Shortlist:
+        if path.is_file():
+            return Shortlist.load(path)
+        shortlist = find_candidates(context, encoder, build_index(context, encoder), documents, positions)
+        shortlist.save(path)
+        return shortlist
+
+    return context.ranks.first_then_rest(make)
 
 
 def find_candidates(
@@ -244,11 +256,11 @@ def judge_or_load(
     blind: bool = False,
 ) -> JudgedShortlist:
     """Return the teacher's verdicts on each shortlist's first k labels, from `path` where they are already."""
-    if path.is_file():
+    if context.ranks.share(path.is_file()):
         return JudgedShortlist.load(path)
     with context.teacher() as teacher:
         judged = judge(context, teacher, documents, shortlist, k, blind=blind)
-    judged.save(path)
+    context.ranks.first_alone(lambda: judged.save(path))
     return judged
 
 
@@ -305,9 +317,29 @@ def yes_above(context: RunContext) -> float | None:
 def ask(context: RunContext, teacher: Teacher, judgements: Sequence[Judgement]) -> AnnotatedBatch:
     """Have the teacher answer judgements within the run's budget, with progress.
 
+    Several ranks ask their own teachers about a part each; all get all answers.
+
     Raises:
         TeacherError: the teacher cannot answer; what it answered before is in the store.
     """
+    if context.ranks.n == 1:
+        said = _ask(context, teacher, judgements, context.budget, context.save_spent)
+    else:
+        said = ask_in_parts(
+            context, judgements, lambda part, budget, keep: _ask(context, teacher, part, budget, keep)
+        )
+    if said.stopped_by:
+        context.console.say(f"judge: stopped at {said.stopped_by}; what was judged by then is used")
+    return said
+
+
+def _ask(
+    context: RunContext,
+    teacher: Teacher,
+    judgements: Sequence[Judgement],
+    budget: Budget,
+    keep: Callable[[], None],
+) -> AnnotatedBatch:
     with context.console.stage("judge", len(judgements), unit="docs") as stage:
         done = 0
 
@@ -315,14 +347,12 @@ def ask(context: RunContext, teacher: Teacher, judgements: Sequence[Judgement]) 
             nonlocal done
             stage.advance(n_done - done, **judging_numbers(counts))
             done = n_done
-            context.save_spent()
+            context.ranks.check()
+            keep()
 
         try:
-            said = annotate(
-                teacher, judgements, budget=context.budget, progress=progress, yes_above=yes_above(context)
+            return annotate(
+                teacher, judgements, budget=budget, progress=progress, yes_above=yes_above(context)
             )
         finally:
-            context.save_spent()
-    if said.stopped_by:
-        context.console.say(f"judge: stopped at {said.stopped_by}; what was judged by then is used")
-    return said
+            keep()

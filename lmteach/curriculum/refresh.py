@@ -83,6 +83,7 @@ def refresh(run: Path, overrides: Sequence[str], console: Console, *, resume: bo
         recipe.run.folder = f"{run}-refreshed"
     recipe.name = f"{recipe.name}_refreshed" if recipe.name == before.name else recipe.name
     recipe.warmup.teacher = {}
+    recipe.trainer.devices = recipe.trainer.num_nodes = 1  # a few documents: not worth several processes
     check_recipe(recipe)
     with claimed_folder(recipe, resume=resume) as folder:
         finished = [event for event in folder.events() if event.get("event") == "final"]

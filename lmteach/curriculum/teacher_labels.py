@@ -146,6 +146,8 @@ def _caught(context: RunContext, summary: dict[str, Any], dropped_r: npt.NDArray
 
 
 def _report(context: RunContext, folder: RunFolder, part: Part, summary: dict[str, Any]) -> None:
+    if not context.ranks.is_first:
+        return
     path = folder.path / "labels" / f"{part}.json"
     counters = context.counters
     if path.is_file():  # a resumed run spends nothing on it

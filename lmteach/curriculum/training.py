@@ -13,13 +13,15 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 from lmteach.curriculum.datamodule import PseudoLabelDataModule, PseudoLabels
+from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.machine import choose_precision, device_name
-from lmteach.recipe.schema import Recipe
+from lmteach.recipe.schema import Recipe, TrainerSection
 from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions, TripletLossOptions
 from lmteach.students.protocol import Encoder
 from lmteach.tracking.console import Console, Progress
 
 LOG_EVERY = 5  # steps, of the loss
+RANK_STRIDE = 10_007  # between the seeds of two ranks: farther apart than those of two cycles
 
 
 def train_student(
@@ -29,8 +31,9 @@ def train_student(
     console: Console,
     seed: int,
     loggers: Sequence[Any] = (),
+    ranks: Ranks = SOLO,
 ) -> dict[str, float]:
-    """Train `encoder` in place.
+    """Train `encoder` in place; on several ranks it ends the same on all.
 
     Args:
         label: makes the pseudo-labels, inside `setup("fit")`.
@@ -42,12 +45,16 @@ def train_student(
     """
     lightning.seed_everything(seed, workers=True, verbose=False)
     settings = recipe.training
-    module = BiEncoderModule(encoder, _loss_options(recipe), _optimizer_options(recipe))
+    module = BiEncoderModule(
+        encoder, _loss_options(recipe), _optimizer_options(recipe), settings.cached_batch
+    )
 
     def labelled() -> PseudoLabels:
         made = label()
         # A resumed run finds its labels made: what making them drew must not change what training draws.
-        lightning.seed_everything(seed, workers=True, verbose=False)
+        # Dropout differs between ranks; order and draws are functions of the data module's seed.
+        lightning.seed_everything(seed + RANK_STRIDE * ranks.rank, workers=True, verbose=False)
+        ranks.barrier()  # without a limit, whereas Lightning's own that follows has one
         return made
 
     data = PseudoLabelDataModule(
@@ -59,18 +66,20 @@ def train_student(
         accelerator=recipe.trainer.accelerator,
         devices=recipe.trainer.devices,
         num_nodes=recipe.trainer.num_nodes,
-        strategy=recipe.trainer.strategy,
+        strategy=strategy_of(recipe.trainer),
         precision=precision,
         max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.gradient_clip,
         callbacks=[TrainingProgress(console)],
         logger=list(loggers) or False,
         log_every_n_steps=LOG_EVERY,
     )
+    ranks.barrier()
     with interruptible():
         trainer.fit(module, datamodule=data)
     tail = module.losses[-max(1, len(module.losses) // 10) :]
-    return {"steps": float(len(module.losses)), "loss": sum(tail) / max(1, len(tail))}
+    return {"steps": float(trainer.global_step), "loss": sum(tail) / max(1, len(tail))}
 
 
 @contextmanager
@@ -105,6 +114,12 @@ def _optimizer_options(recipe: Recipe) -> OptimizerOptions:
     )
 
 
+def strategy_of(trainer: TrainerSection) -> str:
+    """Return Lightning's name of the strategy: DDP for several processes, also where it would take another."""
+    several = trainer.devices * trainer.num_nodes > 1
+    return "ddp" if several and trainer.strategy == "auto" else trainer.strategy
+
+
 def quiet_trainer(**options: Any) -> lightning.Trainer:
     """Return a Trainer that leaves progress to our console, checkpoints to the cycle, shards to our sampler."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
@@ -126,6 +141,7 @@ class TrainingProgress(Callback):
         self.console = console
         self.stage: Any = None
         self.progress: Progress | None = None
+        self.n_steps = 0
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         total = int(trainer.estimated_stepping_batches)
@@ -138,8 +154,9 @@ class TrainingProgress(Callback):
         self.progress = self.stage.__enter__()
 
     def on_train_batch_end(self, trainer: Any, module: Any, *rest: Any) -> None:
-        if self.progress is not None:
-            self.progress.advance(1, loss=f"{module.losses[-1]:.4f}")
+        made, self.n_steps = trainer.global_step - self.n_steps, trainer.global_step
+        if self.progress is not None and made:
+            self.progress.advance(made, loss=f"{module.losses[-1]:.4f}")
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         if self.stage is not None:

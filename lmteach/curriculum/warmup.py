@@ -31,7 +31,7 @@ def warm_up(context: RunContext, run: RunFolder) -> Path | None:
     if not settings.teacher:
         return None
     folder = run.path / "warmup"
-    if (folder / "student").is_dir():
+    if context.ranks.share((folder / "student").is_dir()):
         return folder / "student"
     context.console.say("warm-up")
     training = dataclasses.replace(
@@ -42,10 +42,18 @@ def warm_up(context: RunContext, run: RunFolder) -> Path | None:
     recipe = dataclasses.replace(context.recipe, training=training)
     encoder = context.new_encoder()
     loggers = context.trackers.training_loggers("warm-up")
-    train_student(encoder, lambda: _pairs(context), recipe, context.console, context.recipe.seed, loggers)
+    train_student(
+        encoder,
+        lambda: _pairs(context),
+        recipe,
+        context.console,
+        context.recipe.seed,
+        loggers,
+        context.ranks,
+    )
     encoder.to("cpu")  # type: ignore[attr-defined]
     folder.mkdir(exist_ok=True)
-    write_whole(folder / "student", encoder.save)
+    context.ranks.first_alone(lambda: write_whole(folder / "student", encoder.save))
     return folder / "student"
 
 

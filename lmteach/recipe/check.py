@@ -76,6 +76,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "evaluation.resamples": recipe.evaluation.resamples,
         "trainer.devices": recipe.trainer.devices,
         "trainer.num_nodes": recipe.trainer.num_nodes,
+        "trainer.timeout": recipe.trainer.timeout,
+        "training.accumulate": recipe.training.accumulate,
     }
     for key, value in positive.items():
         if not 0 < value < math.inf:  # so written, NaN is refused too
@@ -103,6 +105,7 @@ def _range_problems(recipe: Recipe) -> Iterator[str]:
         "search.batch_tokens": recipe.search.batch_tokens,
         "training.gradient_clip": recipe.training.gradient_clip,
         "warmup.lr": recipe.warmup.lr,
+        "training.cached_batch": recipe.training.cached_batch,
     }
     for key, value in optional.items():
         if value is not None and not 0 < value < math.inf:

@@ -123,7 +123,11 @@ class TrainingSection:
     """How a cycle's student is trained."""
 
     epochs: int = 1
-    batch_size: int = 128
+    batch_size: int = 128  # of each device
+    accumulate: int = 1  # batches whose gradients are summed before a step; negatives are those of one batch
+    cached_batch: int | None = (
+        None  # taggers: documents at a time in memory, of a larger batch_size; None = all
+    )
     lr: float = 2e-4
     eps: float = 1e-6
     weight_decay: float = 0.0
@@ -259,12 +263,16 @@ class BudgetSection:
 
 @dataclass
 class TrainerSection:
-    """Passed to `lightning.Trainer`."""
+    """Passed to `lightning.Trainer`. More than one device or node makes a run of as many processes (docs/scale.md).
+
+    `timeout`: seconds that a rank waits for another within training; a teacher may take as long as it likes.
+    """
 
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
-    strategy: str = "auto"
+    strategy: str = "auto"  # of several devices: ddp
+    timeout: float = 1800.0
 
 
 @dataclass

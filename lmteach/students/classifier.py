@@ -73,7 +73,9 @@ class ClassifierModule(lightning.LightningModule):
         self._sums = [a + b for a, b in zip(self._sums, parts, strict=True)]
 
     def on_validation_epoch_end(self) -> None:
-        loss, n, right, weight = self._sums
+        sums = torch.tensor(self._sums, dtype=torch.float64, device=self.device)
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # of all ranks, so that they stop together
+        loss, n, right, weight = sums.tolist()
         self.validation = {"loss": loss / max(n, 1.0), "accuracy": right / max(weight, 1e-12)}
 
     def configure_optimizers(self) -> Any:

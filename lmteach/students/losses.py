@@ -1,4 +1,6 @@
-"""Losses of the bi-encoder. Shape legend: B documents (and the B labels drawn for them), k negatives a row."""
+"""Losses of the bi-encoder. Shape legend: B documents, G labels drawn for them and for other ranks' documents
+(G = B in one process), k negatives a row.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,13 @@ if TYPE_CHECKING:
 
 
 def triplet_loss(
-    scores_BB: Tensor,
-    positive_BB: Tensor,
+    scores_BG: Tensor,
+    positive_BG: Tensor,
     *,
     margin: float = 0.3,
     n_negatives: int = 10,
     temperature: float | None = None,
+    first: int = 0,
 ) -> Tensor:
     """In-batch triplet loss over each document's hardest true negatives (LMTX, section 3).
 
@@ -33,9 +36,10 @@ def triplet_loss(
     are part of the graph.
 
     Args:
-        scores_BB: S, document i against the label drawn for document j.
-        positive_BB: boolean; where label j is in document i's yes set (the diagonal always is).
+        scores_BG: S, document i against the label drawn for document j.
+        positive_BG: boolean; where label j is in document i's yes set (its own label always is).
         temperature: tau of the weights; None = the plain form.
+        first: the column of document 0's own label; document i's is `first + i`.
 
     Returns:
         The scalar loss.
@@ -45,8 +49,9 @@ def triplet_loss(
         >>> round(triplet_loss(S, torch.eye(3, dtype=torch.bool), n_negatives=1).item(), 4)
         0.1833
     """
-    values_Bk, valid_Bk = hardest_negatives(scores_BB, positive_BB, n_negatives)
-    violation_Bk = (values_Bk - scores_BB.diagonal().unsqueeze(1) + margin).clamp_min(0) * valid_Bk
+    values_Bk, valid_Bk = hardest_negatives(scores_BG, positive_BG, n_negatives)
+    own_B = scores_BG.diagonal(offset=first)
+    violation_Bk = (values_Bk - own_B.unsqueeze(1) + margin).clamp_min(0) * valid_Bk
     n_valid_B = valid_Bk.sum(1).clamp_min(1)
     if temperature is None:
         return (violation_Bk.sum(1) / n_valid_B).mean()
