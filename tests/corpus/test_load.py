@@ -168,3 +168,29 @@ def test_a_draw_that_overlaps_stops_the_run(
     monkeypatch.setattr("lmteach.corpus.load.draw_split", lambda *_: Split(rows, rows[:1]))
     with pytest.raises(RunError, match="both train and dev"):
         load(make_corpus())
+
+
+def test_a_corpus_seed_of_its_own_draws_the_same_documents_whatever_the_runs(
+    make_corpus: Callable[..., Path],
+) -> None:
+    folder = make_corpus(train=50, test=20)
+    one, two = (load(folder, seed=seed, **{"n_train": 20, "n_test": 5}) for seed in (1, 2))
+    assert list(one.train.ids) != list(two.train.ids)
+    section = CorpusSection(path=str(folder), n_dev=5, n_train=20, n_test=5, seed=1)
+    for seed in (1, 2):
+        fixed = load_corpus(section, seed, Path())
+        assert list(fixed.train.ids) == list(one.train.ids)
+        assert list(fixed.test.ids) == list(one.test.ids)
+
+
+def test_the_dev_split_may_serve_as_test(make_corpus: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_corpus(train=20, test=7)
+    lines = (folder / "test.jsonl").read_text().splitlines()
+    (folder / "dev.jsonl").write_text(
+        "".join(line.replace('"id": "', '"id": "dev-') + "\n" for line in lines[:3])
+    )
+    corpus = load(folder, test="dev")
+    assert corpus.test is not None
+    assert len(corpus.test) == 3
+    assert all(id_.startswith("dev-") for id_ in corpus.test.ids)
+    assert corpus.test.gold_access == "sealed"

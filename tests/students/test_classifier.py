@@ -17,7 +17,9 @@ def module(multilabel: bool = False, **optimizer: object) -> ClassifierModule:
     body = torch.nn.Linear(2, 3, bias=False)
     with torch.no_grad():
         body.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]))
-    return ClassifierModule(body, loss, ClassifierOptimizer(**optimizer))  # type: ignore[arg-type]
+    made = ClassifierModule(body, loss, ClassifierOptimizer(**optimizer))  # type: ignore[arg-type]
+    made.trainer = trainer()
+    return made
 
 
 def batch(multilabel: bool = False) -> ClassBatch:
