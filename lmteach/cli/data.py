@@ -18,8 +18,6 @@ from pathlib import Path
 from lmteach.corpus.catalog import CATALOG, KnownSet, data_root, find_known
 from lmteach.errors import CorpusError
 
-SUMMARY = "list known data sets, and put their files where recipes find them"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the set's name, and where its files come from and go to."""

@@ -21,8 +21,6 @@ from lmteach.errors import StoreError
 if TYPE_CHECKING:
     from lmteach.teaching.store import Store, TeacherStats
 
-SUMMARY = "statistics, export, import and pruning of kept verdicts"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions and their options."""

@@ -18,7 +18,6 @@ from lmteach.teaching.calibration import calibrate, threshold_at_precision
 
 Scores = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-NAMED = ("f1", "precision", "recall")
 
 
 @dataclass(frozen=True)

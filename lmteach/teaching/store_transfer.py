@@ -96,12 +96,6 @@ def read_export(path: Path) -> Iterator[Record]:
             raise StoreError(f"This line is no record of a verdict: {problem}.", where=where) from error
 
 
-def is_export(path: Path) -> bool:
-    """Whether the file's first line is that of an export."""
-    _, line = next(read_lines(path), (1, ""))
-    return line.startswith("{") and "lmteach_store" in line[:40]
-
-
 def _check_header(fields: dict[str, Any], where: str) -> None:
     version = fields.get("lmteach_store")
     if not isinstance(version, int):
