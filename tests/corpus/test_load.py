@@ -174,7 +174,7 @@ def test_a_corpus_seed_of_its_own_draws_the_same_documents_whatever_the_runs(
     make_corpus: Callable[..., Path],
 ) -> None:
     folder = make_corpus(train=50, test=20)
-    one, two = (load(folder, seed=seed, **{"n_train": 20, "n_test": 5}) for seed in (1, 2))
+    one, two = (load(folder, seed=seed, n_train=20, n_test=5) for seed in (1, 2))
     assert list(one.train.ids) != list(two.train.ids)
     section = CorpusSection(path=str(folder), n_dev=5, n_train=20, n_test=5, seed=1)
     for seed in (1, 2):
