@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lmteach.corpus.gold import Gold
 from lmteach.curriculum.evaluate import score_teacher
 from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.tracking.test_scores import TestScores
 
 NAN = float("nan")
 
@@ -51,3 +57,23 @@ def test_documents_that_were_not_judged_do_not_count() -> None:
 def test_without_a_document_that_has_both_there_is_no_score() -> None:
     assert score_teacher(verdicts([[1], [2]], [[NAN], [-np.inf]]), gold([1], [2])) is None
     assert score_teacher(verdicts([[1]], [[1.0]]), gold([])) is None
+
+
+def test_a_run_weighs_hits_by_propensities_of_the_whole_training_split(
+    finished_run: tuple[Path, dict[str, Any]], desks: Path
+) -> None:
+    """Dev documents count too: how often a label was recorded does not hang on what a run learns from."""
+    folder, final = finished_run
+    notes = [json.loads(line) for line in (desks / "train.jsonl").read_text().splitlines()]
+    counts = np.bincount([i for note in notes for i in note["labels"]], minlength=12)
+    c = (math.log(len(notes)) - 1) * (1.5 + 1) ** 0.55
+    weight = 1 + c * (counts + 1.5) ** -0.55
+    scores = TestScores.load(folder)
+    assert scores.label_counts_l.tolist() == counts.tolist()
+    ids = scores.label_ids[scores.chosen]
+    earned = best = 0.0
+    for row in range(scores.n_documents):
+        gold = scores.gold.of(row).tolist()
+        earned += sum(weight[i] for i in ids[row, :3].tolist() if i in gold)
+        best += sum(sorted((weight[i] for i in gold), reverse=True)[:3])
+    assert final["student"]["psp@3"] == pytest.approx(earned / best)

@@ -159,3 +159,15 @@ def test_wrong_input_is_named(arguments, message):
         score_single_label(*arguments)
     with pytest.raises(LmteachError, match="must both be"):
         score_multi_label(np.ones((2, 3)), np.ones((2, 2)))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
+def test_calibration_error_equals_one_bin_at_a_time(pairs, bins):
+    confidence, right = np.array([c for c, _ in pairs]), np.array([r for _, r in pairs])
+    total = 0.0
+    for b in range(bins):
+        members = [i for i, c in enumerate(confidence) if b == min(max(math.ceil(c * bins) - 1, 0), bins - 1)]
+        if members:
+            gap = abs(right[members].mean() - confidence[members].mean())
+            total += len(members) / len(pairs) * gap
+    assert expected_calibration_error(confidence, right, bins=bins) == pytest.approx(total, abs=1e-12)
