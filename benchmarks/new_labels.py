@@ -45,7 +45,7 @@ def main() -> None:
         run = folder / "run"
         settings = [f"run.store={folder / 'store.sqlite'}", "corpus.name=", *args.overrides]
         common = ["teacher.name=oracle", "annotation.rule=threshold", "dev.n_judged=2", *settings]
-        sizes = [f"corpus.n_train={args.train}", "corpus.n_dev=100", "corpus.n_test=200"]
+        sizes = [f"corpus.n_train={args.train}", "corpus.n_dev=100", f"corpus.n_test={min(200, args.test)}"]
         known = [f"corpus.path={folder / 'known'}", f"run.folder={run}", f"curriculum.cycles={args.cycles}"]
         _call("fit", "--recipe", args.recipe, *common, *sizes, *known)
         _report("before: not in the label set", case, run)

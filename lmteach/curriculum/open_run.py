@@ -12,6 +12,7 @@ from lmteach.serving.about import ABOUT, About
 from lmteach.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from lmteach.machine import Precision
     from lmteach.recipe.schema import Recipe
     from lmteach.students.class_student import Classifier
     from lmteach.students.tagger import Tagger
@@ -62,10 +63,19 @@ def open_student(path: Path) -> Tagger | Classifier:
     )
 
 
-def open_exported(folder: Path, about: About) -> Tagger:
+def open_exported(folder: Path, about: About) -> Tagger | Classifier:
     """Return an exported student, computed by torch."""
+    if about.kind == "classifier":
+        from lmteach.machine import device_name
+        from lmteach.students.open_classifier import open_classifier
+
+        return open_classifier(folder, device=device_name("auto"), precision=_precision(about))
     encoder = {**about.encoder, "model": str(folder)}
     return _open_tagger(folder, encoder, about.searcher, accelerator="auto", precision=about.precision)
+
+
+def _precision(about: About) -> Precision:
+    return about.precision if about.precision in ("fp32", "bf16") else "auto"  # type: ignore[return-value]
 
 
 def _open_tagger(

@@ -43,8 +43,14 @@ def _value(values: Mapping[str, float], bounds: Mapping[str, Sequence[float]], m
     return f"{values[metric]:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def provenance_rows(final: Mapping[str, Any]) -> list[list[str]]:
-    """Return who said that a label fits: judgements, yes-rate, unread answers, agreement with gold."""
+def provenance_rows(final: Mapping[str, Any], *, taught: bool) -> list[list[str]]:
+    """Return who said that a label fits: judgements, yes-rate, unread answers, agreement with gold.
+
+    Args:
+        taught: whether a teacher said so; else gold did.
+    """
+    if not taught:
+        return [["labels", "gold labels of the corpus"], ["judgements", "none"]]
     if not final:
         return [["judgements", "not known: the run is not over"]]
     rows = [
@@ -56,7 +62,7 @@ def provenance_rows(final: Mapping[str, Any]) -> list[list[str]]:
     if answers:
         rows.append(["unread answers", f"{unread:,} of {answers:,} ({unread / answers:.2%})"])
     if teacher.get("yes_rate") is not None:
-        rows.append(["candidates made positive", f"{teacher['yes_rate']:.1%} of those read"])
+        rows.append(["answers made positive", f"{teacher['yes_rate']:.1%} of those read"])
     if "p@1" in teacher:
         rows.append(
             [
@@ -66,6 +72,8 @@ def provenance_rows(final: Mapping[str, Any]) -> list[list[str]]:
                 f"{teacher.get('student_p@1', float('nan')):.1%})",
             ]
         )
+    elif "accuracy" in teacher:
+        rows.append(["agreement with gold", f"{teacher['accuracy']:.1%} of the texts that have both"])
     else:
         rows.append(["agreement with gold", "not known"])
     return rows

@@ -14,6 +14,7 @@ import yaml
 from lmteach import __version__
 from lmteach.corpus.catalog import CATALOG
 from lmteach.serving.card_tables import cost_rows, metric_table, provenance_rows, table
+from lmteach.serving.card_teaching import has_teacher, teaching_rows
 from lmteach.tracking.run_folder import read_json
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from lmteach.tracking.run_folder import RunFolder
 
 CARD = "README.md"
-METHODS = {
-    "lmtx": "LMTX (Zhang, Ullah, Babbar, COLING 2025): a teacher judges the student's own shortlists, in cycles",
-    "once": "one cycle: a teacher judges the student's shortlists once, and the student learns from it",
-}
 
 
 def write_card(folder: Path, run: RunFolder, recipe: Recipe, about: About) -> None:
@@ -39,9 +36,9 @@ def write_card(folder: Path, run: RunFolder, recipe: Recipe, about: About) -> No
         _opening(about, _n_labels(folder)),
         *_usage(about),
         "## How it was taught",
-        table(["", ""], _teaching(recipe, manifest)),
+        table(["", ""], teaching_rows(recipe, manifest)),
         "### Where its labels come from",
-        table(["", ""], provenance_rows(final)),
+        table(["", ""], provenance_rows(final, taught=has_teacher(recipe))),
         "## Data",
         table(["", ""], _data(recipe, final, folder)),
         "## How good it is",
@@ -62,7 +59,10 @@ def _front_matter(recipe: Recipe, about: About) -> str:
         "tags": ["lmteach", about.kind],
     }
     matter["pipeline_tag"] = "feature-extraction" if tagger else "text-classification"
-    start = str(recipe.student.encoder.get("model", ""))
+    frozen = not tagger and recipe.student.tuning == "frozen"
+    if frozen:
+        matter["library_name"] = "lmteach"
+    start = "" if frozen else str(recipe.student.encoder.get("model", ""))
     if start and ":" not in start and not Path(start).exists():
         matter["base_model"] = start
     return f"---\n{yaml.safe_dump(matter, sort_keys=False)}---"
@@ -107,63 +107,9 @@ def _usage(about: About) -> Iterator[str]:
             f"{about.onnx.greatest_difference:.1e} at most (least cosine {about.onnx.least_cosine:.5f}), and "
             f"{about.onnx.same_first_label:.1%} of the texts keep their first label."
         )
+    if about.kind == "classifier" and about.search_length:
+        yield "`transformers.pipeline('text-classification', THIS_FOLDER)` loads it too."
     yield "`lmteach serve THIS_FOLDER` answers over HTTP, with a page to try it."
-
-
-def _teaching(recipe: Recipe, manifest: Mapping[str, Any]) -> list[list[str]]:
-    name = str(recipe.curriculum.get("name", ""))
-    rows = [["recipe", f"`{recipe.name}`, seed {recipe.seed}"], ["method", METHODS.get(name, f"`{name}`")]]
-    rows.append(["teacher", _teacher(recipe.teacher)])
-    if manifest.get("teacher"):
-        rows.append(["teacher's identity", f"`{manifest['teacher']}`"])
-    for i, prompt in enumerate(_prompts(recipe.teacher)):
-        rows.append(["prompt" if not i else "", prompt])
-    rule = recipe.annotation
-    value = {"threshold": rule.threshold, "quantile": rule.quantile, "top": rule.keep}[rule.rule]
-    rows.append(["a label is positive by the rule", f"`{rule.rule}` ({value:g})"])
-    start = manifest.get("student_start") or {}
-    model = recipe.student.encoder.get("model") or start.get("model", "not known")
-    rows.append(["student's start", f"`{model}`" + _short(start.get("fingerprint"))])
-    training = recipe.training
-    rows.append(
-        [
-            "training",
-            f"{training.epochs} epoch(s) a cycle, batch {training.batch_size}, learning rate {training.lr:g}, "
-            f"loss `{recipe.loss.name}`",
-        ]
-    )
-    return rows
-
-
-def _teacher(section: Mapping[str, Any]) -> str:
-    name = section.get("name", "none")
-    model = f", model `{section['model']}`" if section.get("model") else ""
-    members = section.get("members") or []
-    inner = "; ".join(_teacher(member) for member in members if isinstance(member, Mapping))
-    return f"`{name}`{model}" + (f" of: {inner}" if inner else "")
-
-
-def _prompts(section: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each prompt that a teacher or its members ask, by name, with its words where it is a preset."""
-    from lmteach.teaching.wordings import PRESETS
-
-    prompt = section.get("prompt")
-    if isinstance(prompt, str) and prompt:
-        words = PRESETS[prompt].user if prompt in PRESETS else ""
-        yield f"`{prompt}`" + (f": {_one_line(words)}" if words else "")
-    elif isinstance(prompt, Mapping):
-        yield f"`{prompt.get('name', 'custom')}`: {_one_line(str(prompt.get('user', '')))}"
-    for member in section.get("members") or []:
-        if isinstance(member, Mapping):
-            yield from _prompts(member)
-
-
-def _one_line(text: str) -> str:
-    return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`"
-
-
-def _short(fingerprint: Any) -> str:
-    return f" (fingerprint {str(fingerprint)[:16]})" if fingerprint else ""
 
 
 def _data(recipe: Recipe, final: Mapping[str, Any], folder: Path) -> list[list[str]]:
@@ -174,7 +120,7 @@ def _data(recipe: Recipe, final: Mapping[str, Any], folder: Path) -> list[list[s
         ["corpus", f"{corpus.name or Path(corpus.path).name}" + (f": {known.about}" if known else "")],
         ["a text is", f"`{corpus.text}`"],
         ["a label is", f"`{corpus.label_text}`, {_n_labels(folder):,} of them"],
-        ["documents", f"{n_train} to train on, {corpus.n_dev:,} to choose the cycle by"],
+        ["documents", f"{n_train} to train on, {corpus.n_dev:,} kept apart as dev"],
         [
             "licence of the data",
             known.licence if known else "not known to lmteach: ask whoever made the corpus",
@@ -203,6 +149,9 @@ def _quality(final: Mapping[str, Any]) -> Iterator[str]:
 def _thresholds(about: About) -> Iterator[str]:
     calibration = about.calibration
     yield "### Probabilities and thresholds"
+    if calibration is None and about.kind == "classifier":
+        yield "A class's probability is what the model says; it was not calibrated, and no thresholds were fitted."
+        return
     if calibration is None:
         yield "None: there was nothing to fit them on. `lmteach export --dev FILE` fits them to labelled documents."
         return
@@ -225,7 +174,7 @@ def _thresholds(about: About) -> Iterator[str]:
 
 def _limits(recipe: Recipe, about: About, final: Mapping[str, Any]) -> Iterator[str]:
     lines = []
-    if recipe.teacher.get("name") != "oracle":
+    if has_teacher(recipe) and recipe.teacher.get("name") != "oracle":
         lines.append(
             "It learned from a model's verdicts, not from people's: it repeats that model's mistakes."
         )
@@ -234,10 +183,12 @@ def _limits(recipe: Recipe, about: About, final: Mapping[str, Any]) -> Iterator[
             "It knows only the labels it was given; `lmteach labels add` gives it more, without retraining."
         )
         lines.append(f"What stands after the first {about.search_length} tokens of a text is not read.")
-    if recipe.annotation.rule == "top":
+    if about.kind == "tagger" and recipe.annotation.rule == "top":
         lines.append("It was taught one label a document, so scores after the first label are less sure.")
     if "student" not in final:
         lines.append("Nobody has measured it on held-out gold.")
+    if about.kind == "classifier" and about.search_length:
+        lines.append(f"What stands after the first {about.search_length} tokens of a text is not read.")
     calibration = about.calibration
     if calibration is not None and "verdicts" in calibration.fitted_on:
         lines.append(

@@ -241,6 +241,15 @@ def about_run(recipe: Recipe, kind: str) -> About:
     from lmteach import __version__
 
     encoder = {key: value for key, value in recipe.student.encoder.items() if key != "model"}
+    if kind == "classifier":  # it is cut where its training texts were, and says the rest in lmteach.json
+        length = 0 if recipe.student.tuning == "frozen" else int(encoder.get("document_length", 0))
+        return About(
+            kind=kind,
+            name=recipe.name,
+            precision=recipe.training.precision,
+            search_length=length,
+            version=__version__,
+        )
     return About(
         kind=kind,
         name=recipe.name,
