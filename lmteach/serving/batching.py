@@ -48,6 +48,7 @@ class Batcher:
         self.predict = predict
         self.max_texts, self.max_waiting, self.observe = max_texts, max_waiting, observe
         self._waiting: deque[_Waiting] = deque()
+        self._computed: list[_Waiting] = []  # the batch that the student has now
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="student")
         self._worker: asyncio.Task[None] | None = None
@@ -66,7 +67,7 @@ class Batcher:
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
-        for waiting in self._waiting:
+        for waiting in (*self._computed, *self._waiting):
             waiting.answer.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -91,7 +92,7 @@ class Batcher:
     async def _work(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = self._take()
+            self._computed = batch = self._take()
             if not batch:
                 self._arrived.clear()
                 continue

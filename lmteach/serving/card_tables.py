@@ -58,6 +58,9 @@ def provenance_rows(final: Mapping[str, Any], *, taught: bool) -> list[list[str]
         ["taken from the store", _count(final.get("from_store"))],
     ]
     teacher = final.get("teacher") or {}
+    parts = {name: part for name, part in teacher.items() if isinstance(part, Mapping)}
+    if parts:
+        return [row for name, part in parts.items() for row in _part_rows(name, part)]
     answers, unread = teacher.get("answers") or 0, teacher.get("unread") or 0
     if answers:
         rows.append(["unread answers", f"{unread:,} of {answers:,} ({unread / answers:.2%})"])
@@ -72,10 +75,22 @@ def provenance_rows(final: Mapping[str, Any], *, taught: bool) -> list[list[str]
                 f"{teacher.get('student_p@1', float('nan')):.1%})",
             ]
         )
-    elif "accuracy" in teacher:
-        rows.append(["agreement with gold", f"{teacher['accuracy']:.1%} of the texts that have both"])
     else:
         rows.append(["agreement with gold", "not known"])
+    return rows
+
+
+def _part_rows(name: str, part: Mapping[str, Any]) -> list[list[str]]:
+    """Return what a classifier's teacher said of one part of the texts."""
+    documents, unread = part.get("documents") or 0, part.get("unread") or 0
+    rows = [[f"judgements made ({name} texts)", _count(part.get("judgements"))]]
+    rows.append(["taken from the store", _count(part.get("from_store"))])
+    if documents:
+        rows.append(["unread answers", f"{unread:,} of {documents:,} ({unread / documents:.2%})"])
+    if part.get("agreement") is not None:
+        rows.append(["agreement among its own answers", f"{part['agreement']:.1%}"])
+    right = f"right on {part['accuracy']:.1%}" if "accuracy" in part else "not known"
+    rows.append(["agreement with gold", right])
     return rows
 
 
