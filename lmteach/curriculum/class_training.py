@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from lmteach.curriculum.datamodule import LengthSortedBatches
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.training import (
+    LOG_EVERY,
     RANK_STRIDE,
     TrainingProgress,
     interruptible,
@@ -110,8 +111,12 @@ def train_classifier(
     console: Console,
     seed: int,
     ranks: Ranks = SOLO,
+    loggers: Sequence[Any] = (),
 ) -> dict[str, float]:
     """Train a student's body in place; with validation texts, it ends with its best epoch's weights.
+
+    Args:
+        loggers: Lightning's, of the training loss.
 
     Returns:
         `steps`, `epochs`, mean `loss` of the last tenth of the steps, `parameters` that were trained,
@@ -149,6 +154,8 @@ def train_classifier(
         gradient_clip_val=settings.gradient_clip,
         num_sanity_val_steps=0,
         callbacks=[TrainingProgress(console), best],
+        logger=list(loggers) or False,
+        log_every_n_steps=LOG_EVERY,
     )
     if ranks.n > 1:  # the same weights by now, but dropout of their own
         lightning.seed_everything(seed + RANK_STRIDE * ranks.rank, workers=True, verbose=False)

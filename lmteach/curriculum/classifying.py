@@ -6,6 +6,7 @@ student/            the last stage's: body, classes, and what its training measu
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.supervision import LabelledTexts, label_documents
 from lmteach.curriculum.teacher_labels import teacher_summary
+from lmteach.curriculum.tracked import track_final, tracking
 from lmteach.errors import RunError
 from lmteach.recipe.schema import Recipe
 from lmteach.students.class_student import ClassifierStudent
@@ -39,17 +41,17 @@ def run_classifier(
     """
     started = time.monotonic()
     store = None if recipe.supervision == "gold" else Store.open(recipe.run.store, run=recipe.name)
-    try:
+    with contextlib.ExitStack() as opened:
+        if store is not None:
+            opened.enter_context(store)
+        trackers = opened.enter_context(tracking(recipe, folder, console.say))
         context = ranks.first_then_rest(lambda: open_context(recipe, console, store=store))
-        context.ranks = ranks
+        context.ranks, context.trackers = ranks, trackers
         begin_run(context, folder, _fingerprints)
         stages = [] if ranks.share(folder.student.is_dir()) else label_documents(context, folder)
         for number, labelled in enumerate(stages):
             _run_stage(context, folder, labelled, number, last=number == len(stages) - 1)
         return ranks.share(_finish(context, folder, started) if ranks.is_first else {})
-    finally:
-        if store is not None:
-            store.close()
 
 
 def evaluate_classifier_run(context: RunContext, folder: RunFolder) -> dict[str, Any]:
@@ -105,7 +107,8 @@ def _run_stage(
     )
     student.prepare(inputs, len(train))
     read_seconds = time.monotonic() - started
-    measured = train_classifier(student, learned, chosen_by, recipe, console, seed, ranks)
+    loggers = context.trackers.training_loggers(f"stage-{number:02d}")
+    measured = train_classifier(student, learned, chosen_by, recipe, console, seed, ranks, loggers)
     measured |= {"documents": float(len(train)), "read_seconds": read_seconds}
 
     def keep() -> None:
@@ -114,6 +117,7 @@ def _run_stage(
         folder.log({"event": "stage", "stage": number, **measured})
 
     ranks.first_alone(keep)
+    context.trackers.metrics(measured, "stage", number)
     chosen = f", validation accuracy {measured['validation_accuracy']:.3f}" if validation is not None else ""
     console.say(f"stage {number}: loss {measured['loss']:.4f} after {measured['epochs']:.0f} epochs{chosen}")
 
@@ -145,9 +149,25 @@ def _finish(context: RunContext, folder: RunFolder, started: float) -> dict[str,
         final["teacher"] = teacher_summary(folder)
     final["train_seconds"] = sum(stage["train_seconds"] for stage in training)
     final["seconds"] = time.monotonic() - started
+    final |= _spent(context)
     folder.log(final)
     print_classifier(context.console, final)
+    track_final(context, folder, final)
     return final
+
+
+def _spent(context: RunContext) -> dict[str, Any]:
+    """Return what labelling took: over all attempts where that is kept, else in this process."""
+    counters, spent = context.counters, context.budget.spent
+    return {
+        "judgements": max(counters.made, spent.judgements),
+        "from_store": counters.from_store,
+        "prompt_tokens": counters.usage.prompt_tokens,
+        "answer_tokens": counters.usage.answer_tokens,
+        "teacher_seconds": counters.usage.seconds,
+        "usd": max(counters.usage.usd, spent.usd),
+        "joules": counters.usage.joules,
+    }
 
 
 def _fingerprints(context: RunContext) -> dict[str, Any]:

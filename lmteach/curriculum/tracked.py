@@ -51,9 +51,9 @@ def track_cycle(context: RunContext, folder: RunFolder, event: Mapping[str, Any]
 
 def track_final(context: RunContext, folder: RunFolder, final: Mapping[str, Any]) -> None:
     """Tell the trackers how the run ended."""
-    best = final.get("best_cycle", 0)
+    best = final.get("best_cycle")
     about = {"test": final.get("student", {}), "from_cycle": best}
-    made_from = [f"annotations-cycle-{best:02d}"]
+    made_from = [] if best is None else [f"annotations-cycle-{best:02d}"]
     context.trackers.artifact(Artifact("student", "student", [folder.student], made_from, about))
     context.trackers.summary(summary_of(final))
 

@@ -126,7 +126,7 @@ def quiet_trainer(**options: Any) -> lightning.Trainer:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     return lightning.Trainer(
-        **options,
+        **{"logger": False, **options},
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

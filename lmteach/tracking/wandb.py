@@ -16,7 +16,7 @@ from lmteach.tracking.trackers import Artifact, Cell, TrackedRun
 
 KEPT = "wandb.json"  # in the run folder: which W&B run this is, so that --resume goes on with it
 INIT_SECONDS = 30.0  # that a server may take to answer; then the run goes on without it
-AXES = ("cycle", "step", "trainer/global_step")
+AXES = ("cycle", "stage", "trainer/global_step")
 
 
 class WandbTracker:
@@ -62,7 +62,8 @@ class WandbTracker:
         write_json(kept, {"id": self.run.id, "project": self.project, "url": url})
         for axis in AXES:
             self.run.define_metric(axis)
-        self.run.define_metric("cycle/*", step_metric="cycle")
+        for axis in AXES[:2]:
+            self.run.define_metric(f"{axis}/*", step_metric=axis)
 
     def _mode(self, wandb: Any) -> str:
         if wandb.login(prompt=False):
