@@ -10,12 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from lmteach.curriculum.context import open_context
 from lmteach.curriculum.cycles import fit
 from lmteach.curriculum.open_run import open_student
+from lmteach.curriculum.supervision import gold_texts
 from lmteach.errors import CorpusError, RecipeError, RunError
 from lmteach.recipe.load import load_recipe
+from lmteach.students.class_student import logits_of
+from lmteach.students.open_classifier import reopen_student
 from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import RunFolder
 
@@ -217,12 +222,28 @@ def test_without_validation_every_epoch_is_trained(
     assert (stage["documents"], stage["epochs"], "best_epoch" in stage) == (90, 3, False)
 
 
-def test_patience_stops_and_the_best_epoch_is_kept(
-    topics: Path, minilm1: Path, tmp_path: Path, own_cache: Path
-) -> None:
+def test_patience_stops_and_the_best_epoch_is_kept(minilm1: Path, tmp_path: Path, own_cache: Path) -> None:
+    """With labels that mean nothing, every epoch behind the first ones makes validation worse."""
+    topics = write_topics(tmp_path / "topics")
+    lines = [json.loads(line) for line in (topics / "train.jsonl").read_text().splitlines()]
+    rng = random.Random(0)
+    spoilt = [json.dumps({**line, "labels": [rng.randrange(3)]}) for line in lines]
+    (topics / "train.jsonl").write_text("\n".join(spoilt) + "\n")
     path = write(tmp_path, recipe_keys(topics, minilm1, "frozen"))
-    (stage,) = run(path, "training.patience=2", "training.epochs=200", "training.lr=0.3")["stages"]
+    (stage,) = run(path, "training.patience=2", "training.epochs=200")["stages"]
     assert stage["epochs"] == stage["best_epoch"] + 1 + 2 < 200
+    assert validation_loss(path) == pytest.approx(stage["validation_loss"], rel=1e-4)
+
+
+def validation_loss(path: Path) -> float:
+    """Return the kept student's loss on the texts that its epoch was chosen by."""
+    recipe = load_recipe(str(path)).recipe
+    context = open_context(recipe, Console(quiet=True))
+    _, apart = gold_texts(context, np.arange(len(context.corpus.train))).split(0.2, recipe.seed)
+    student = reopen_student(path.parent / "run" / "student", recipe)
+    inputs = student.read(apart.texts, Console(quiet=True))
+    logits = torch.from_numpy(logits_of(student, inputs, device="cpu", precision="fp32"))
+    return torch.nn.functional.cross_entropy(logits, torch.from_numpy(apart.targets_nC)).item()
 
 
 def test_several_classes_a_document(desks: Path, minilm1: Path, tmp_path: Path, own_cache: Path) -> None:

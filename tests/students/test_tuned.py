@@ -78,6 +78,7 @@ def test_adapters_train_alone_and_are_merged_when_saved(
     again = TunedStudent(tmp_path / "student", CARD)
     np.testing.assert_allclose(logits(again, sentences), expected, atol=1e-4)
     np.testing.assert_allclose(logits(made, sentences), expected, atol=1e-6, err_msg="saving changed it")
+    assert {name for name, p in made.body.named_parameters() if p.requires_grad} == trained, "it can train on"
     assert (tmp_path / "student" / "adapter" / "adapter_config.json").is_file()
 
 
