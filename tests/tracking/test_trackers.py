@@ -196,3 +196,9 @@ def test_a_logger_that_fails_in_training_ends_no_training(
     warned = [line for line in capsys.readouterr().err.splitlines() if "tracking by csv is off" in line]
     assert len(warned) == 1
     assert not (recipe_file.parent / "run" / "told.json").exists(), "nobody was left to tell"
+
+
+def test_without_trackers_training_leaves_no_logs_of_lightnings_own() -> None:
+    from lmteach.curriculum.training import quiet_trainer
+
+    assert quiet_trainer(max_epochs=1, accelerator="cpu").logger is None

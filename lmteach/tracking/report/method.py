@@ -6,6 +6,7 @@ from html import escape
 
 from lmteach.tracking.report.facts import RunFacts
 
+WIDE = 1014.0  # of the lying picture, so that one of few steps is not blown up
 Step = tuple[str, str, str]  # heading, what it is here, colour
 
 
@@ -46,7 +47,7 @@ def draw_method(facts: RunFacts) -> str:
 
 def _lying(found: list[Step], loops: bool) -> str:
     box, gap, height = 150.0, 22.0, 78.0
-    width = len(found) * box + (len(found) - 1) * gap + 4
+    width = max(WIDE, len(found) * box + (len(found) - 1) * gap + 4)
     parts = []
     for i, step in enumerate(found):
         x = 2 + i * (box + gap)
@@ -95,7 +96,7 @@ def _picture(width: float, height: float, parts: list[str]) -> str:
 
 def _box(x: float, y: float, width: float, height: float, step: Step) -> str:
     title, text, colour = step
-    lines = _wrap(text, int(width / 6.1), 2)
+    lines = _wrap(text, int(width / 7), 2)
     middle, first = x + width / 2, y + (28 if height > 60 else 22)
     body = "".join(
         f'<text class="tick" x="{middle}" y="{first + 18 + 14 * i}" text-anchor="middle">{escape(line)}</text>'

@@ -46,10 +46,10 @@ def side_by_side(runs: Sequence[RunFacts], pairings: Sequence[Pairing]) -> str:
         return ""
     metrics = [m for m in COMPARED if all(m in facts.chosen_metrics for facts in runs)]
     letters = [chr(ord("A") + i) for i in range(len(runs))]
-    cards = [
-        card(heading(m), "", charts.draw_runs(runs, m), [("grey", "untuned"), ("blue", "kept student")])
-        for m in metrics[:3]
-    ]
+    keys = [("blue", "kept student")]
+    if any(facts.untuned_metrics for facts in runs):
+        keys.insert(0, ("grey", "untuned"))
+    cards = [card(heading(m), "", charts.draw_runs(runs, m), keys) for m in metrics[:3]]
     rows = [
         [
             f"{letter}: {facts.name}",
@@ -92,7 +92,7 @@ def _differences(letters: Sequence[str], pairings: Sequence[Pairing]) -> str:
 
 def published(runs: Sequence[RunFacts]) -> str:
     """Return published figures on the runs' corpora, with the runs' own rows among them."""
-    parts = []
+    parts = [_quoted(facts) for facts in runs if facts.recipe.paper]
     for corpus in dict.fromkeys(facts.corpus_name for facts in runs):
         for found in find_tables(corpus):
             metrics = list(dict.fromkeys(m for row in found.rows.values() for m in row))
@@ -109,6 +109,26 @@ def published(runs: Sequence[RunFacts]) -> str:
                 f"{table(['method', *map(heading, metrics)], rows, ours=mark)}"
             )
     return f"<h2>Published figures</h2>{''.join(parts)}" if parts else ""
+
+
+def quoted_rows(facts: RunFacts) -> list[list[str]]:
+    """Return the accuracies that a recipe quotes from its paper, by regime, with the run's own beside its regime."""
+    own = facts.chosen_metrics.get("accuracy")
+    return [
+        [
+            regime,
+            f"{value:.2f}",
+            f"{100 * own.mean:.2f}" if own and regime == facts.recipe.supervision else "",
+        ]
+        for regime, value in facts.recipe.paper.items()
+    ]
+
+
+def _quoted(facts: RunFacts) -> str:
+    mark = [i for i, regime in enumerate(facts.recipe.paper) if regime == facts.recipe.supervision]
+    said = "As the recipe quotes its paper; other models and texts may have been used: compare with care."
+    columns = ["supervision", "accuracy in %, paper", "here"]
+    return f"<h3>{escape(facts.name)}</h3><p class='note'>{said}</p>{table(columns, quoted_rows(facts), ours=mark)}"
 
 
 def _share(value: float | None) -> str:

@@ -9,7 +9,7 @@ from lmteach.tracking.report.charts import by_cycle, heading, show
 from lmteach.tracking.report.facts import RunFacts
 from lmteach.tracking.report.paper import READ, find_tables
 from lmteach.tracking.report.sections import TABLED, cost_rows
-from lmteach.tracking.report.several import COMPARED, pair_up
+from lmteach.tracking.report.several import COMPARED, pair_up, quoted_rows
 
 BAR = 30  # characters of a full bar
 FEW = 5  # hardest documents shown
@@ -28,11 +28,8 @@ def print_report(console: Console, runs: Sequence[RunFacts], oracle: RunFacts | 
                 [name, *(f"{row[m]:.4f}" if m in row else "" for m in metrics)]
                 for name, row in found.rows.items()
             ]
-            console.table(
-                f"published on {corpus}: {found.source}; {READ[found.read]}",
-                ["method", *map(heading, metrics)],
-                rows,
-            )
+            print(f"published on {corpus}: {found.source}; {READ[found.read]}")
+            console.table("", ["method", *map(heading, metrics)], rows)
 
 
 def _print_run(console: Console, facts: RunFacts, oracle: RunFacts | None) -> None:
@@ -64,6 +61,9 @@ def _print_run(console: Console, facts: RunFacts, oracle: RunFacts | None) -> No
         ]
         columns = ["labels", "n", "in training", *(f"R@{facts.buckets[0].k}, {s}" for s in students)]
         console.table("frequent and rare labels", columns, rows)
+    if facts.recipe.paper:
+        rows = quoted_rows(facts)
+        console.table("accuracy in %", ["supervision", "the recipe's paper", "here"], rows)
     if facts.cost is not None:
         console.table("cost", ["", "spent", "saved by the store"], cost_rows(facts.cost))
     for document in facts.hardest[:FEW]:

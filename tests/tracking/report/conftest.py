@@ -44,3 +44,38 @@ def hostile_run(
         patch.setenv("LMTEACH_CACHE", str(cache_folder))
         fit(load_recipe(str(folder / "recipe.yaml")).recipe, Console(quiet=True))
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def classifier_run(
+    desk_recipe: Mapping[str, Any],
+    minilm1: Path,
+    cache_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A finished run of a classifier with several classes a document."""
+    from lmteach.curriculum.cycles import fit
+    from lmteach.recipe.load import load_recipe
+    from lmteach.tracking.console import Console
+
+    folder = tmp_path_factory.mktemp("classifier")
+    recipe = {
+        "name": "classes",
+        "corpus": {**desk_recipe["corpus"], "n_dev": 0},
+        "supervision": "gold",
+        "paper": {"gold": 94.74, "teacher": 93.53},
+        "student": {
+            "kind": "classifier",
+            "tuning": "full",
+            "multilabel": True,
+            "encoder": {"model": str(minilm1), "document_length": 24},
+        },
+        "training": {"batch_size": 8, "lr": 1e-3, "warmup_steps": 0, "epochs": 2, "precision": "fp32"},
+        "evaluation": {"resamples": 50, "ks": [1, 3]},
+        "run": {"folder": str(folder / "run"), "store": str(folder / "store.sqlite")},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMTEACH_CACHE", str(cache_folder))
+        fit(load_recipe(str(folder / "recipe.yaml")).recipe, Console(quiet=True))
+    return folder / "run"
