@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 MAX_TOP_K = 100
 
@@ -55,6 +55,11 @@ class Problem(BaseModel):
     detail: str
 
 
+def _whole(value: Any) -> Any:
+    """Return 5 for 5.0: to JSON they are one integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def request_model(
     thresholds: list[str], *, calibrated: bool, max_texts: int, max_characters: int
 ) -> type[BaseModel]:
@@ -79,7 +84,7 @@ def request_model(
             Field(description="the texts", examples=[["How do I read a file line by line?"]]),
         ),
         top_k=(
-            Annotated[int, Field(ge=1, le=MAX_TOP_K)],
+            Annotated[int, Field(ge=1, le=MAX_TOP_K), BeforeValidator(_whole)],
             Field(5, description="labels a text at most"),
         ),
         threshold=(
