@@ -50,7 +50,7 @@ def class_stages(
     for cycle, split, positions in wanted:
         n_pairs = len(positions) * work.sizes.labels * len(work.parts)
         n_missing, n_documents, exact = n_pairs, len(positions), empty or not n_pairs
-        if look and context is not None:
+        if look and context is not None and cycle == 0:  # later ones depend on the student
             documents = context.corpus.train if split == "train" else context.corpus.extra
             assert documents is not None
             n_missing, n_documents = _missing(context, documents, positions)

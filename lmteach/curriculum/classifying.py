@@ -15,6 +15,7 @@ from lmteach import weights
 from lmteach.curriculum.beginning import begin_run
 from lmteach.curriculum.class_scores import evaluate_classifier
 from lmteach.curriculum.context import RunContext, open_context
+from lmteach.curriculum.learning import learn_in_cycles, learning_curve, learns_in_cycles
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.supervision import LabelledTexts, label_documents
 from lmteach.curriculum.teacher_labels import teacher_summary
@@ -48,9 +49,13 @@ def run_classifier(
         context = ranks.first_then_rest(lambda: open_context(recipe, console, store=store))
         context.ranks, context.trackers = ranks, trackers
         begin_run(context, folder, _fingerprints)
-        stages = [] if ranks.share(folder.student.is_dir()) else label_documents(context, folder)
-        for number, labelled in enumerate(stages):
-            _run_stage(context, folder, labelled, number, last=number == len(stages) - 1)
+        done = ranks.share(folder.student.is_dir())
+        if not done and learns_in_cycles(recipe):
+            learn_in_cycles(context, folder, train_into)
+        elif not done:
+            stages = label_documents(context, folder)
+            for number, labelled in enumerate(stages):
+                _run_stage(context, folder, labelled, number, last=number == len(stages) - 1)
         return ranks.share(_finish(context, folder, started) if ranks.is_first else {})
 
 
@@ -75,6 +80,25 @@ def _run_stage(
 ) -> None:
     """Train on one stage's texts, from where the last stage ended; nothing where it is done."""
     target = folder.student if last else _stage(folder, number)
+    start = _stage(folder, number - 1) if number else None
+    train_into(context, folder, labelled, target, number, start=start)
+
+
+def train_into(
+    context: RunContext,
+    folder: RunFolder,
+    labelled: LabelledTexts,
+    target: Path,
+    number: int,
+    *,
+    start: Path | None = None,
+) -> None:
+    """Train on labelled texts and write the student to `target`; nothing where it is there.
+
+    Args:
+        number: of the stage or cycle.
+        start: the student to go on from; None = the pretrained one.
+    """
     ranks = context.ranks
     if ranks.share(target.is_dir()):
         return
@@ -86,11 +110,7 @@ def _run_stage(
 
     lightning.seed_everything(seed, workers=True, verbose=False)  # the head's first weights are drawn
     labels = context.corpus.labels.names
-    student = (
-        reopen_student(_stage(folder, number - 1), recipe, train=True)
-        if number
-        else new_student(recipe, labels)
-    )
+    student = new_student(recipe, labels) if start is None else reopen_student(start, recipe, train=True)
     train, validation = labelled.split(recipe.training.validation, recipe.seed)
     console.say(
         f"stage {number}: {len(train):,} texts to learn, {len(validation or ()):,} to choose the epoch"
@@ -147,6 +167,8 @@ def _finish(context: RunContext, folder: RunFolder, started: float) -> dict[str,
         final |= evaluate_classifier(context, reopen_student(folder.student, context.recipe), folder)
     if context.recipe.supervision != "gold":
         final["teacher"] = teacher_summary(folder)
+    if curve := learning_curve(folder):
+        final["curve"] = curve
     final["train_seconds"] = sum(stage["train_seconds"] for stage in training)
     final["seconds"] = time.monotonic() - started
     final |= _spent(context)

@@ -311,6 +311,8 @@ def yes_above(context: RunContext) -> float | None:
     recipe = context.recipe
     if recipe.annotation.rule != "threshold" or recipe.calibration.documents:
         return None
+    if recipe.student.kind == "classifier" and not recipe.student.multilabel:
+        return None  # one class of each document is chosen, whatever its score
     return recipe.annotation.threshold
 
 

@@ -148,8 +148,12 @@ def _lay_for_classes(
 def planned_positions(work: Groundwork) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """Yield each cycle's number and the positions of the training documents that its curriculum selects."""
     curriculum = registry.build("curriculum", work.recipe.curriculum)
+    before: list[npt.NDArray[np.int64]] = []
     for cycle in range(curriculum.max_cycles):
-        yield cycle, curriculum.select(CycleState(cycle, work.sizes.train, work.recipe.seed))
+        labelled = np.sort(np.concatenate([np.zeros(0, np.int64), *before]))
+        chosen = curriculum.select(CycleState(cycle, work.sizes.train, work.recipe.seed, labelled))
+        before.append(chosen)
+        yield cycle, chosen
 
 
 def measure_corpus(recipe: Recipe) -> tuple[Sizes, Corpus | None]:

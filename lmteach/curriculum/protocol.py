@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class CycleState:
     """What is known when a cycle begins.
 
-    `n_documents` is the number of training documents there are; `cycle` counts from 0.
+    `n_documents` is the number of training documents there are; `cycle` counts from 0. `labelled` are the
+    positions of earlier cycles. `vectors` and `probabilities` compute, for some positions, unit vectors [n, D]
+    by the untuned student and class probabilities [n, C] by the last cycle's; both are None where they are not
+    to be had (in a plan, and of taggers), `probabilities` in the first cycle too.
     """
 
     cycle: int
     n_documents: int
     seed: int
+    labelled: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    vectors: Callable[[Positions], npt.NDArray[np.float32]] | None = None
+    probabilities: Callable[[Positions], npt.NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True)
 class CycleResult:
-    """What a finished cycle measured. `dev_p1` is the share of dev documents whose top label the teacher affirms."""
+    """What a finished cycle measured.
+
+    `dev_p1` is the share of dev documents whose top label the teacher affirms; of a classifier, its accuracy on
+    the labels that are kept apart (`training.validation`).
+    """
 
     cycle: int
     dev_p1: float
