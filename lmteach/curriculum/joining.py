@@ -83,7 +83,10 @@ def find_place(trainer: TrainerSection) -> Place | None:
 def _slurm_place() -> Place:
     from lightning.fabric.plugins.environments import SLURMEnvironment
 
-    slurm = SLURMEnvironment(auto_requeue=False)
+    try:
+        slurm = SLURMEnvironment(auto_requeue=False)
+    except RuntimeError as error:  # it wants --ntasks-per-node
+        raise RecipeError(f"SLURM's variables do not fit: {error}", where="trainer") from error
     return Place(
         slurm.global_rank(), slurm.local_rank(), slurm.world_size(), slurm.main_address, slurm.main_port
     )
@@ -116,7 +119,11 @@ def started_ranks(recipe: Recipe, folder: Path) -> Iterator[Ranks]:
     others = {
         rank: subprocess.Popen(
             [sys.executable, "-m", "lmteach.curriculum.follow", str(folder)],
-            env={**os.environ, **_environment(Place(rank, rank, n, place.address, place.port))},
+            env={
+                "TORCH_CPP_LOG_LEVEL": "ERROR",  # else a lost connection is pages of C++ frames
+                **os.environ,
+                **_environment(Place(rank, rank, n, place.address, place.port)),
+            },
             start_new_session=True,  # Ctrl-C reaches the first alone, which tells them
             stdout=subprocess.DEVNULL,
         )

@@ -140,6 +140,7 @@ class Listener:
                 if hello["token"] != self.token:
                     raise ValueError
             except (OSError, ValueError, KeyError, TypeError):
+                messages.close()
                 line.close()
                 continue
             _keep_alive(line)
