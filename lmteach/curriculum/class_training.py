@@ -126,17 +126,7 @@ def train_classifier(
     """
     lightning.seed_everything(seed, workers=True, verbose=False)
     settings, started, meter = recipe.training, time.monotonic(), EnergyMeter.find()
-    module = ClassifierModule(
-        student.body,
-        build_loss(recipe.noise, multilabel=recipe.student.multilabel),
-        ClassifierOptimizer(
-            lr=settings.lr,
-            warmup_steps=settings.warmup_steps,
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-            schedule=settings.schedule,
-        ),
-    )
+    module = _module_of(student, recipe)
     data = ClassDataModule(
         train, validation, batch_size=settings.batch_size, seed=seed, drop_last=settings.drop_last
     )
@@ -175,6 +165,20 @@ def train_classifier(
         **({} if meter is None else {"joules": meter.lap()}),
         **best.summary(),
     }
+
+
+def _module_of(student: ClassifierStudent, recipe: Recipe) -> ClassifierModule:
+    """Return the student's body with the recipe's loss and optimizer."""
+    settings = recipe.training
+    optimizer = ClassifierOptimizer(
+        lr=settings.lr,
+        warmup_steps=settings.warmup_steps,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        schedule=settings.schedule,
+    )
+    loss = build_loss(recipe.noise, multilabel=recipe.student.multilabel)
+    return ClassifierModule(student.body, loss, optimizer)
 
 
 class BestEpoch(Callback):

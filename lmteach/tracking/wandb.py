@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lmteach.errors import missing_package
@@ -108,12 +107,6 @@ class WandbTracker:
 
     def finish(self, failed: bool) -> None:
         self.run.finish(exit_code=int(failed))
-
-
-def wandb_run(folder: Path) -> Mapping[str, str] | None:
-    """Return which W&B run a run folder belongs to: `id`, `project`, `url`; None where it was never tracked."""
-    kept = folder / KEPT
-    return read_json(kept) if kept.is_file() else None
 
 
 def _new_id() -> str:
