@@ -22,9 +22,11 @@ def print_classifier(console: Console, final: Mapping[str, Any]) -> None:
         chosen = ""
         if "best_epoch" in stage:
             chosen = f", best epoch {stage['best_epoch'] + 1:.0f} by validation loss {stage['validation_loss']:.4f}"
+        memory = f", peak memory {stage['peak_gib']:.1f} GiB" if "peak_gib" in stage else ""
+        energy = f", {stage['joules']:,.0f} J" if "joules" in stage else ""
         print(
             f"stage {number}: {stage['documents']:,.0f} texts, {stage['parameters']:,.0f} trained parameters, "
-            f"{stage['epochs']:.0f} epochs in {stage['train_seconds']:.1f} s{chosen}"
+            f"{stage['epochs']:.0f} epochs in {stage['train_seconds']:.1f} s{energy}{memory}{chosen}"
         )
 
 
