@@ -12,6 +12,8 @@ from lmteach.recipe.load import flatten, load_recipe, to_yaml
 from lmteach.recipe.schema import Recipe
 from lmteach.tracking.run_folder import RunFolder, write_whole
 
+FREE = ("tracking.",)  # keys that may change between a run's attempts: they decide nothing that it finds
+
 
 @contextmanager
 def claimed_folder(recipe: Recipe, *, resume: bool) -> Iterator[RunFolder]:
@@ -42,7 +44,8 @@ def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
         )
     before = flatten(dataclasses.asdict(load_recipe(str(folder.recipe)).recipe))
     now = flatten(dataclasses.asdict(recipe))
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    both = sorted(before.keys() | now.keys())
+    changed = [key for key in both if before.get(key) != now.get(key) and not key.startswith(FREE)]
     if changed:
         listed = "; ".join(f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in changed)
         raise RunError(

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 from lmteach.curriculum.datamodule import LengthSortedBatches
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.training import (
-    LOG_EVERY,
     RANK_STRIDE,
     TrainingProgress,
     interruptible,
@@ -145,7 +144,6 @@ def train_classifier(
         num_sanity_val_steps=0,
         callbacks=[TrainingProgress(console), best],
         logger=list(loggers) or False,
-        log_every_n_steps=LOG_EVERY,
     )
     if ranks.n > 1:  # the same weights by now, but dropout of their own
         lightning.seed_everything(seed + RANK_STRIDE * ranks.rank, workers=True, verbose=False)

@@ -20,7 +20,7 @@ from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions, Triple
 from lmteach.students.protocol import Encoder
 from lmteach.tracking.console import Console, Progress
 
-LOG_EVERY = 5  # steps, of the loss
+LOGGED = 200  # points of a training's loss, about
 RANK_STRIDE = 10_007  # between the seeds of two ranks: farther apart than those of two cycles
 
 
@@ -73,7 +73,6 @@ def train_student(
         gradient_clip_val=settings.gradient_clip,
         callbacks=[TrainingProgress(console)],
         logger=list(loggers) or False,
-        log_every_n_steps=LOG_EVERY,
     )
     ranks.barrier()
     with interruptible():
@@ -145,6 +144,7 @@ class TrainingProgress(Callback):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         total = int(trainer.estimated_stepping_batches)
+        trainer.log_every_n_steps = max(1, total // LOGGED)
         if module.optimizer.warmup_steps >= total:
             self.console.say(
                 f"train: only {total:,} steps, so the learning rate stays below {module.optimizer.lr:g}; "

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lmteach.curriculum.cycles import fit
+from lmteach.errors import RunError
 from lmteach.recipe.load import load_recipe
 from lmteach.recipe.schema import TrackingSection
 from lmteach.tracking.console import Console
@@ -202,3 +203,17 @@ def test_without_trackers_training_leaves_no_logs_of_lightnings_own() -> None:
     from lmteach.curriculum.training import quiet_trainer
 
     assert quiet_trainer(max_epochs=1, accelerator="cpu").logger is None
+
+
+def test_a_resumed_run_may_be_tracked_otherwise(tracked: Path, own_cache: Path) -> None:
+    recipe = str(tracked / "recipe.yaml")
+    final = fit(load_recipe(recipe, ["tracking.csv=false"]).recipe, Console(quiet=True), resume=True)
+    assert final["event"] == "final"
+    with pytest.raises(RunError, match=r"loss\.margin was"):
+        fit(load_recipe(recipe, ["loss.margin=0.5"]).recipe, Console(quiet=True), resume=True)
+
+
+def test_the_loss_is_logged_at_every_step_of_a_short_training(tracked: Path) -> None:
+    n_steps = int(RunFolder(tracked).events()[0]["steps"])
+    losses = read_csv(tracked / "tracking/training/cycle-00/metrics.csv")
+    assert [int(row["step"]) for row in losses] == list(range(n_steps))

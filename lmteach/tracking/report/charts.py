@@ -228,7 +228,7 @@ def draw_runs(runs: Sequence[RunFacts], metric: str) -> str:
     ticks = nice_ticks(0.0, max([value.high or value.mean for value in values], default=1.0))
     plot = Plot(Frame((-0.5, len(runs) - 0.5), (0.0, ticks[-1])), f"{heading(metric)} of {len(runs)} runs")
     plot.y_axis(ticks)
-    plot.x_axis([(x, chr(ord("A") + x)) for x in range(len(runs))])
+    plot.x_axis([(x, letter(x)) for x in range(len(runs))])
     for x, facts in enumerate(runs):
         for student, colour, shift in (
             (facts.untuned_metrics, "grey", -0.1),
@@ -241,6 +241,12 @@ def draw_runs(runs: Sequence[RunFacts], metric: str) -> str:
                 plot.whisker(x + shift, value.low, value.high, colour)
             plot.dot(x + shift, value.mean, colour, f"{facts.name}: {show(value)}")
     return plot.render()
+
+
+def letter(place: int) -> str:
+    """Return what the run at a place is called where several are compared: A, B, ..., Z, A2, B2, ..."""
+    again, i = divmod(place, 26)
+    return chr(ord("A") + i) + (str(again + 1) if again else "")
 
 
 def heading(metric: str) -> str:

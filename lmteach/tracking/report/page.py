@@ -8,6 +8,7 @@ from importlib import resources
 
 from lmteach import __version__
 from lmteach.tracking.report import sections
+from lmteach.tracking.report.charts import letter
 from lmteach.tracking.report.facts import RunFacts
 from lmteach.tracking.report.html import escape
 from lmteach.tracking.report.several import pair_up, published, side_by_side
@@ -27,9 +28,9 @@ def build_page(runs: Sequence[RunFacts], oracle: RunFacts | None = None) -> str:
     settings = runs[0].recipe.evaluation
     pairings = pair_up(runs, resamples=settings.resamples, seed=runs[0].recipe.seed)
     parts += [side_by_side(runs, pairings), published(runs)]
-    for letter, facts in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 4, runs, strict=False):
+    for place, facts in enumerate(runs):
         if len(runs) > 1:
-            parts.append(f'<h1 style="margin-top:56px">{letter}: {escape(facts.name)}</h1>')
+            parts.append(f'<h1 style="margin-top:56px">{letter(place)}: {escape(facts.name)}</h1>')
         parts += _run(facts, oracle)
     style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -45,7 +45,7 @@ def side_by_side(runs: Sequence[RunFacts], pairings: Sequence[Pairing]) -> str:
     if len(runs) < 2:
         return ""
     metrics = [m for m in COMPARED if all(m in facts.chosen_metrics for facts in runs)]
-    letters = [chr(ord("A") + i) for i in range(len(runs))]
+    letters = [charts.letter(i) for i in range(len(runs))]
     keys = [("blue", "kept student")]
     if any(facts.untuned_metrics for facts in runs):
         keys.insert(0, ("grey", "untuned"))
