@@ -142,6 +142,17 @@ def test_the_students_folder_classifies_alone(runs: Any, topics: Path, tuning: s
     assert all(list(tag.scores) == sorted(tag.scores, reverse=True) for tag in tags)
 
 
+def test_backbones_read_training_and_test_texts_in_one_pass(
+    topics: Path, minilm1: Path, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, recipe_keys(topics, minilm1, "frozen"))
+    fit(load_recipe(str(path), ["training.epochs=1"]).recipe, Console())
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("features")]
+    assert len(said) == 2
+    assert said[0].startswith("features mean: 1")
+    assert said[1] == "features mean: all 60 texts from the store"
+
+
 def test_adapters_train_a_fraction_of_the_weights(runs: Any) -> None:
     trained = {tuning: runs(tuning)[1]["stages"][0]["parameters"] for tuning in ("full", "lora", "frozen")}
     assert trained["lora"] < trained["full"] / 50
