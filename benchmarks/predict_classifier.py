@@ -28,7 +28,7 @@ from lmteach.students.label_shards import Options, label_shards
 from lmteach.students.open_classifier import open_classifier
 from lmteach.tracking.console import Console
 
-BATCH_SIZES = (1, 4, 16, 64)
+BATCH_SIZES = (1, 8, 32)
 
 
 def main() -> None:
