@@ -91,9 +91,10 @@ def at_home(reader: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{package / 'src'}")
     monkeypatch.chdir(reader)
     importlib.invalidate_caches()
-    registry.entries.cache_clear()
+    entries = registry.entries  # a test may put another in its place
+    entries.cache_clear()
     yield reader
-    registry.entries.cache_clear()
+    entries.cache_clear()
     registry._load_announced.cache_clear()
     for name in [name for name in sys.modules if name.startswith("lmteach_mine")]:
         del sys.modules[name]
