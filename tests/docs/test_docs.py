@@ -164,7 +164,8 @@ def _execute(block: Any, names: dict[str, Any]) -> None:
             exec(compile(ast.Module([statement], []), str(block), "exec"), names)
         except LmteachError as error:
             # A student taught in seconds may not reach it; the page's reader has a better one.
-            assert "No threshold reaches precision" in str(error), error
+            if "No threshold reaches precision" not in str(error):
+                raise
 
 
 @pytest.mark.parametrize("page", sorted({b.page for b in BLOCKS if b.language == "python"}))
