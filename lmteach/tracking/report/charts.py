@@ -69,15 +69,14 @@ def draw_cycles(chart: CycleChart) -> str:
     values += [v for v in (chart.floor, chart.ceiling) if v is not None]
     ticks = nice_ticks(0.0, max(values, default=1.0))
     last = max((point.x for point in chart.points), default=0)
-    plot = Plot(
-        Frame((-0.4, last + 0.4), (0.0, ticks[-1])), f"{heading(chart.metric)} by cycle, 95% intervals"
-    )
+    frame = Frame((-0.4, last + 0.4), (0.0, ticks[-1]), right=46)
+    plot = Plot(frame, f"{heading(chart.metric)} by cycle, 95% intervals")
     plot.y_axis(ticks)
     plot.x_axis([(point.x, point.name) for point in chart.points])
     if chart.floor is not None:
-        plot.level(chart.floor, "grey", f"untuned {chart.floor:.3f}", below=True)
+        plot.level(chart.floor, "grey", f"{chart.floor:.3f}")
     if chart.ceiling is not None:
-        plot.level(chart.ceiling, "green", f"ceiling {chart.ceiling:.3f}")
+        plot.level(chart.ceiling, "green", f"{chart.ceiling:.3f}")
     plot.line([(point.x, point.value.mean) for point in chart.points], "blue")
     for point in chart.points:
         value = point.value
@@ -209,11 +208,13 @@ def draw_losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     points = [point for line in losses.values() for point in line]
     ticks = nice_ticks(0.0, max(loss for _, loss in points))
     last = max(step for step, _ in points)
-    plot = Plot(Frame((0, max(1, last)), (0.0, ticks[-1])), "training loss by step")
+    plot = Plot(Frame((0, max(1, last)), (0.0, ticks[-1]), left=58), "training loss by step")
     plot.y_axis(ticks, "{:g}")
     plot.x_axis([(tick, f"{tick:,.0f}") for tick in nice_ticks(0, max(1, last)) if tick <= last], "step")
     for colour, (name, line) in zip(_cycle(len(losses)), losses.items(), strict=True):
         plot.line(line, colour, name)
+        if len(line) == 1:
+            plot.dot(*line[0], colour, name)
     return plot.render()
 
 

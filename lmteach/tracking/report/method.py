@@ -96,7 +96,7 @@ def _picture(width: float, height: float, parts: list[str]) -> str:
 
 def _box(x: float, y: float, width: float, height: float, step: Step) -> str:
     title, text, colour = step
-    lines = _wrap(text, int(width / 7), 2)
+    lines = _wrap(text, int(width / 7.2), 2)
     middle, first = x + width / 2, y + (28 if height > 60 else 22)
     body = "".join(
         f'<text class="tick" x="{middle}" y="{first + 18 + 14 * i}" text-anchor="middle">{escape(line)}</text>'

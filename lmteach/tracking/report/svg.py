@@ -47,6 +47,7 @@ class Plot:
     title: str
     marks: list[str] = field(default_factory=list)
     labelled: bool = False
+    levels: list[float] = field(default_factory=list)
 
     def y_axis(self, ticks: Sequence[float], form: str = "{:.2f}") -> None:
         """Draw horizontal grid lines with their values."""
@@ -98,14 +99,15 @@ class Plot:
             f'height="{_n(max(0.0, bottom - top))}" rx="1.5">{_tip(tip)}</rect>'
         )
 
-    def level(self, y: float, colour: str, name: str, *, below: bool = False) -> None:
-        """Draw a dashed line across, with its name above its right end, or below; inside the plot in any case."""
+    def level(self, y: float, colour: str, name: str) -> None:
+        """Draw a dashed line across, with a short name in the right margin; names do not cover each other."""
         frame, at = self.frame, self.frame.at_y(y)
-        below = (below or at < frame.top + FONT) and at < frame.height - frame.bottom - FONT
         self._line(frame.left, at, frame.width - frame.right, at, f"level s-{colour}")
-        self.text(
-            frame.width - frame.right, at + (13 if below else -5), name, anchor="end", css=f"name t-{colour}"
-        )
+        place = at + 4
+        while any(abs(place - other) < FONT for other in self.levels):
+            place -= 1
+        self.levels.append(place)
+        self.text(frame.width - frame.right + 5, place, name, css=f"name t-{colour}")
 
     def text(self, x: float, y: float, text: str, *, anchor: str = "start", css: str = "") -> None:
         """Write text at a place of the picture, not of the data."""
