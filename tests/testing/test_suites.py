@@ -67,6 +67,23 @@ class TestOnce(TestLmtx):
     name = "once"
 
 
+class TestRandom(TestLmtx):
+    name = "random"
+    keys: ClassVar[dict[str, Any]] = {"n_documents": 20, "cycles": 3}
+
+
+class TestUncertainty(TestRandom):
+    name = "uncertainty"
+
+
+class TestCoverage(TestRandom):
+    name = "coverage"
+
+
+class TestMixed(TestRandom):
+    name = "mixed"
+
+
 def test_every_announced_plugin_has_a_suite() -> None:
     """Those of teachers are asserted in tests/plugins/test_contracts.py."""
     announced = {
@@ -75,7 +92,7 @@ def test_every_announced_plugin_has_a_suite() -> None:
     assert announced == {
         "searcher": {"exact", "scann", "auto"},
         "encoder": {"transformers"},
-        "curriculum": {"lmtx", "once"},
+        "curriculum": {"lmtx", "once", "random", "uncertainty", "coverage", "mixed"},
     }
 
 
