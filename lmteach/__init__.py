@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmteach.serving.load import load_student as load_student
     from lmteach.serving.student import Student as Student
-    from lmteach.serving.student import load_student as load_student
     from lmteach.students.tags import Tags as Tags
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Student": "lmteach.serving.student",
-    "load_student": "lmteach.serving.student",
+    "load_student": "lmteach.serving.load",
     "Tags": "lmteach.students.tags",
 }
 __all__ = ["Student", "Tags", "__version__", "load_student"]

@@ -9,6 +9,7 @@ examples:
   lmteach predict runs/lmtx_quickstart docs.jsonl --output tags.jsonl --top-k 5
   cat docs.jsonl | lmteach predict runs/lmtx_quickstart - > tags.jsonl
   lmteach predict runs/llambert_imdb reviews/ --output labelled/ --top-k 1
+  lmteach predict exported docs.jsonl --output tags.jsonl --top-k 20 --threshold f1
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CHUNK = 2048  # documents held at a time, so that memory does not grow with the 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or one that export wrote")
     parser.add_argument(
         "input", metavar="INPUT", help="a file or folder of documents, or - for standard input"
     )
@@ -40,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .jsonl file or, for a folder, a folder; - for standard output",
     )
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="labels a document (default 5)")
+    parser.add_argument(
+        "--threshold",
+        metavar="T",
+        help="keep labels above it only: f1, precision or recall as fitted on dev, or a probability",
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -61,19 +67,30 @@ def run(args: argparse.Namespace) -> int:
         what = "is a folder" if Path(args.output).is_dir() else "is in a folder that does not exist"
         raise LmteachError(f"--output {args.output} {what}.")  # said now, not when all is tagged
     from lmteach.corpus.reading import read_documents
-    from lmteach.curriculum.open_run import open_student, read_run
+    from lmteach.serving.load import read_about
 
-    _, recipe = read_run(args.run)
-    documents = read_documents(args.input, recipe.corpus.text)
-    tagger = open_student(args.run)
-    _choose_backbones(tagger, args.overrides)
+    documents = read_documents(args.input, read_about(args.run).text)
+    student = _open(args)
     n = 0
     with _opened(args.output) as out:
         for chunk in _chunks(documents):
-            _write(tagger, chunk, args.top_k, out)
+            _write(student, chunk, args.top_k, out)
             n += len(chunk)
     print(f"predict: {n:,} documents", file=sys.stderr)
     return 0
+
+
+def _open(args: argparse.Namespace) -> TextStudent:
+    """Return the student that the command line describes, its threshold in force."""
+    import importlib.util
+
+    from lmteach.serving.load import load_student
+    from lmteach.serving.student import parse_threshold
+
+    # With torch where it is: bf16 is faster than an ONNX graph in fp32.
+    student = load_student(args.run, backend="torch" if importlib.util.find_spec("torch") else "auto")
+    _choose_backbones(student.inner, args.overrides)
+    return student.with_threshold(parse_threshold(args.threshold))
 
 
 def _choose_backbones(student: object, overrides: list[str]) -> None:
@@ -103,18 +120,17 @@ def _run_folder(args: argparse.Namespace) -> int:
 
     shards = find_shards(Path(args.input))
     from lmteach import weights
-    from lmteach.curriculum.open_run import open_student, read_run
+    from lmteach.serving.load import read_about, student_path
     from lmteach.students.label_shards import Options, label_shards
     from lmteach.tracking.console import Console
 
-    folder, recipe = read_run(args.run)
-    student = open_student(args.run)
-    _choose_backbones(student, args.overrides)
-    options = Options(recipe.corpus.text, args.top_k)
+    options = Options(read_about(args.run).text, args.top_k)
+    student = _open(args)
     about = {
-        "student": weights.fingerprint(folder.student),
+        "student": weights.fingerprint(student_path(args.run)),
         "text": options.text,
         "top_k": options.top_k,
+        **({"threshold": args.threshold} if args.threshold else {}),
         "overrides": args.overrides,
         "input": str(Path(args.input).resolve()),
     }
@@ -144,10 +160,10 @@ def _chunks(documents: Iterator[InputRecord]) -> Iterator[list[InputRecord]]:
         yield chunk
 
 
-def _write(tagger: TextStudent, chunk: list[InputRecord], top_k: int, out: TextIO) -> None:
+def _write(student: TextStudent, chunk: list[InputRecord], top_k: int, out: TextIO) -> None:
     import json
 
-    tags = tagger.predict([record.document.text for record in chunk], top_k)
+    tags = student.predict([record.document.text for record in chunk], top_k)
     for record, found in zip(chunk, tags, strict=True):
         line = {
             "id": record.fields.get("id", record.document.id),

@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Load the student and serve until stopped."""
     import logging
 
+    from lmteach.serving.load import load_student
     from lmteach.serving.server import open_socket, serve
-    from lmteach.serving.student import load_student
 
     options = _options(args)
     listening = open_socket(args.host, args.port)  # before the student is loaded, which takes a while

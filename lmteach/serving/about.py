@@ -45,6 +45,7 @@ class About:
         encoder: the recipe's section, without its model: that is the folder itself.
         searcher: the recipe's section.
         precision: the recipe's `search.precision`.
+        text: the template from a document's fields to its text.
         label_text: the template from a label's fields to its text.
         search_length, label_length: where a document and a label are cut, in tokens.
         calibration: probabilities and thresholds; None where there was nothing to fit them on.
@@ -56,6 +57,7 @@ class About:
     encoder: Mapping[str, Any] = field(default_factory=dict)
     searcher: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "auto"
+    text: str = "{text}"
     label_text: str = "{name}"
     search_length: int = 0
     label_length: int = 0

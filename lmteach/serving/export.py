@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from lmteach.curriculum.open_run import open_student, read_run
 from lmteach.errors import LmteachError, RunError
 from lmteach.serving.about import About, OnnxFile
+from lmteach.serving.load import about_run, student_kind
 from lmteach.serving.model_card import write_card
 from lmteach.serving.run_verdicts import calibrate_run
-from lmteach.serving.student import about_run, student_kind
 from lmteach.serving.thresholds import ScoreCalibration, Targets
 from lmteach.students.label_set import (
     LOCK,

@@ -14,7 +14,8 @@ import numpy as np
 
 from lmteach.corpus.template import Template
 from lmteach.errors import CorpusError, RunError, nearest_name
-from lmteach.serving.student import Student, load_student
+from lmteach.serving.load import load_student
+from lmteach.serving.student import Student
 from lmteach.students.label_set import (
     changing_labels,
     load_label_set,

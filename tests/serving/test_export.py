@@ -15,7 +15,7 @@ from lmteach.errors import LmteachError, RunError
 from lmteach.serving import onnx_export
 from lmteach.serving.about import About
 from lmteach.serving.export import ExportOptions, export_run
-from lmteach.serving.student import load_student
+from lmteach.serving.load import load_student
 from lmteach.tracking.console import Console
 
 QUIET = Console(quiet=True)

@@ -12,7 +12,7 @@ import pytest
 
 from lmteach import Student, Tags, load_student
 from lmteach.errors import LmteachError, PluginError, RunError
-from lmteach.serving import student as student_module
+from lmteach.serving import load as load_module
 
 TEXTS = ["A note on bread, oven, flour, dough, salt, moon.", "A note on galaxy, comet, orbit, nebula, tax."]
 
@@ -105,9 +105,9 @@ def test_importing_lmteach_alone_imports_nothing() -> None:
 def test_without_onnxruntime_auto_takes_torch_and_onnx_says_what_to_install(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = student_module.importlib.util.find_spec
+    real = load_module.importlib.util.find_spec
     monkeypatch.setattr(
-        student_module.importlib.util,
+        load_module.importlib.util,
         "find_spec",
         lambda name, *rest: None if name == "onnxruntime" else real(name, *rest),
     )
