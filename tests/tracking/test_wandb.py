@@ -195,3 +195,27 @@ def test_a_server_that_cannot_be_reached_is_one_warning(
     assert 0 <= final["student"]["p@1"] <= 1
     warnings = [line for line in capsys.readouterr().err.splitlines() if "tracking by wandb is off" in line]
     assert len(warnings) == 1
+
+
+@pytest.mark.slow
+def test_a_trial_of_two_ranks_is_one_run_with_one_voice_and_one_config(
+    recipe_file: Path, spawn: Callable[..., Any], read_offline: Callable[[Path], Any]
+) -> None:
+    """As an agent starts it: values on the command line, which must reach every rank."""
+    ranks = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu")
+    trial = ("search.n_judged=3", "training.batch_size=8", "tracking.wandb=true")
+    process = spawn(
+        "fit", "--resume", "--recipe", recipe_file, "training.epochs=1", *ranks, *trial,
+        env={"WANDB_MODE": "offline", "WANDB_RUN_ID": "trial1"},
+    )  # fmt: skip
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    folder = recipe_file.parent / "run"
+    run = read_offline(only_run(folder))
+    assert run.id == "trial1"
+    assert run.config["search"]["n_judged"] == 3
+    final = RunFolder(folder).events()[-1]
+    assert final["judgements"] == 100 * 3 + 20 * 2, "both ranks asked about three candidates a document"
+    assert len([row for row in run.history if "cycle/dev_p1" in row]) == 1
+    assert out.count("held-out documents") == 1
+    assert err.count("best: cycle 0") == 1
