@@ -71,7 +71,16 @@ def expand(recipe: Recipe, lists: Mapping[str, Sequence[str]]) -> list[Recipe]:
                 "teacher",
             ):  # a run without the extra documents is one run, however many there are
                 corpus = dataclasses.replace(corpus, n_extra=0)
-            changed: Any = {"supervision": regime, "seed": int(seed), "run": run, "corpus": corpus}
+            noise = recipe.noise
+            if regime == "gold":  # what is about a teacher's labels has no meaning there
+                noise = dataclasses.replace(noise, labels="hard", weights="none", drop="none")
+            changed: Any = {
+                "supervision": regime,
+                "seed": int(seed),
+                "run": run,
+                "corpus": corpus,
+                "noise": noise,
+            }
             found.append(dataclasses.replace(recipe, **changed))
     return found
 

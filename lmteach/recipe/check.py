@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from lmteach.errors import RecipeError
 from lmteach.recipe.check_classifier import classifier_problems
+from lmteach.recipe.check_supervision import supervision_problems
 from lmteach.recipe.schema import Recipe
 
 GREATEST_SEED = 4_000_000_000  # 32 bits, and room for a cycle's number to be added
@@ -89,6 +90,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         yield f"evaluation.ks = {recipe.evaluation.ks} must hold at least one depth, each 1 or more."
     yield from _calibration_problems(recipe)
     yield from classifier_problems(recipe)
+    yield from supervision_problems(recipe)
     for key, value in vars(recipe.budget).items():
         if value is not None and not value > 0:
             yield f"budget.{key} = {value} must be above 0, or null for no cap."

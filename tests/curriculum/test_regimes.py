@@ -8,7 +8,7 @@ import pytest
 
 from lmteach.curriculum.regimes import expand, fit_regimes, print_regimes, take_lists
 from lmteach.errors import RecipeError
-from lmteach.recipe.schema import CorpusSection, Recipe, RunSection
+from lmteach.recipe.schema import CorpusSection, NoiseSection, Recipe, RunSection
 from lmteach.tracking.console import Console
 
 
@@ -37,6 +37,13 @@ def test_each_run_has_its_folder_and_no_more_documents_than_it_reads() -> None:
     ]
     assert recipe.supervision == "gold"
     assert [r.run.folder for r in expand(recipe, {"supervision": ["gold"]})] == ["f/gold"]
+
+
+def test_gold_is_not_weighed_by_a_teachers_doubts() -> None:
+    recipe = Recipe(name="r", noise=NoiseSection(labels="soft", drop="confident_learning", loss="gce"))
+    gold, teacher = expand(recipe, {"supervision": ["gold", "teacher"]})
+    assert (gold.noise.labels, gold.noise.drop, gold.noise.loss) == ("hard", "none", "gce")
+    assert teacher.noise == recipe.noise
 
 
 def test_a_tagger_has_no_regimes() -> None:

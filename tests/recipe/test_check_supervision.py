@@ -1,0 +1,48 @@
+"""Contradictions between regimes, classes and noise are told before anything is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmteach.errors import RecipeError
+from lmteach.recipe.check import check_recipe
+from lmteach.recipe.load import load_recipe
+
+
+def check(*overrides: str) -> None:
+    check_recipe(load_recipe("llambert_imdb_small.yaml", list(overrides)).recipe)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["supervision=combined"], "corpus.n_extra"),
+        (["corpus.n_extra=-1"], "corpus.n_extra"),
+        (["supervision=gold", "noise.labels=soft"], "supervision = gold"),
+        (["noise.q=0"], "noise.q"),
+        (["noise.smoothing=1"], "noise.smoothing"),
+        (["noise.alpha=0", "noise.beta=0"], "noise.alpha"),
+        (["noise.alpha=-1"], "noise.alpha"),
+        (["student.multilabel=true"], "classes.prior"),
+        (["student.multilabel=true", "noise.drop=confident_learning"], "noise.drop"),
+        (["classes.prior=contextual", "classes.content_free=[]"], "content_free"),
+    ],
+)
+def test_a_contradiction_names_its_key(overrides: list[str], said: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        check(*overrides)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["supervision=gold"],
+        ["supervision=combined", "corpus.n_extra=null"],
+        ["noise.labels=soft", "noise.loss=sce", "noise.drop=confident_learning"],
+        ["student.multilabel=true", "classes.prior=none", "noise.loss=gce"],
+    ],
+)
+def test_what_is_sound_passes(overrides: list[str]) -> None:
+    check(*overrides)
