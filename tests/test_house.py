@@ -20,7 +20,7 @@ GREATEST_FILE = 400  # lines; STYLE: most under 250
 GREATEST_FUNCTION = 70  # lines; a function fits a screen
 UNCALLED = {
     # parameters of a protocol, fields that only a reader of JSON or of the run folder reads
-    "n_total", "wandb_run",
+    "n_total", "log_every_n_steps",
     "exact_per_second", "scann_per_second", "scann_build_seconds", "predictions", "student_auc_by_document",
 }  # fmt: skip
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lmteach.curriculum.sweeping import Sweep, TrialResult
+    from lmteach.curriculum.sweep_file import Sweep
+    from lmteach.curriculum.sweeping import TrialResult
     from lmteach.tracking.console import Console
 
 SHOWN = ("dev_p1", "test/p@1", "test/ndcg@5", "test/accuracy")
@@ -42,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan the trials, run what is not done, print the table; 1 if a trial failed."""
-    from lmteach.curriculum.sweeping import best_first, plan_trials, read_sweep, run_sweep
+    from lmteach.curriculum.sweep_file import read_sweep
+    from lmteach.curriculum.sweeping import best_first, plan_trials, run_sweep
     from lmteach.errors import LmteachError
     from lmteach.tracking.console import Console
     from lmteach.tracking.run_folder import write_json

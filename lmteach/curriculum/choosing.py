@@ -6,7 +6,7 @@ Shape legend: n documents, k candidates of each.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,18 @@ from lmteach.curriculum.ahead import begin_student
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelling import JudgedShortlist, build_index, find_candidates, judge
 from lmteach.curriculum.protocol import CycleState
+from lmteach.curriculum.standings import (
+    Standing,
+    agreement_with,
+    correlate,
+    gain_by_gold,
+    gain_by_others,
+    mean_of,
+    place_all,
+)
 from lmteach.curriculum.variants import title, with_prompt
 from lmteach.errors import RecipeError
-from lmteach.metrics.agreement import spearman
-from lmteach.metrics.intervals import Interval, bootstrap_intervals
-from lmteach.metrics.ranking import find_hits
-from lmteach.metrics.values import Floats, PerDocument
+from lmteach.metrics.values import Floats
 from lmteach.search.shortlist import Shortlist
 from lmteach.teaching.cost import Counters
 
@@ -39,35 +45,6 @@ class Candidate:
 
     name: str
     section: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What one teacher showed; None = could not be measured.
-
-    Attributes:
-        consistency: mean rank correlation, within a document, of its scores with those it gives when asked in
-            other words or, list-wise, in another order. `how` says which.
-        agreement: mean rank correlation with each other teacher's scores, within a document.
-        gain: P@1 of its best candidate less that of the student's first; against gold of training documents
-            where there is some, else against the other teachers' joint first choice.
-        unread: share of answers that could not be read.
-        seconds, usd: a thousand judgements, of those made now; None where the store answered all.
-        place: 1 = best, by the mean of its ranks in the three above; those that it lacks are left out.
-    """
-
-    name: str
-    teacher: str
-    consistency: Interval | None
-    how: str
-    agreement: Interval | None
-    gain: Interval | None
-    unread: float
-    judgements: int
-    from_store: int
-    seconds: float | None
-    usd: float | None
-    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +88,7 @@ def choose_teacher(
     ids_nk = shortlist.label_ids_qk[:, : recipe.search.n_judged]
     sure = {"resamples": recipe.evaluation.resamples, "seed": recipe.seed}
     standings = [_standing(one, tried, ids_nk, gold, sure) for one in tried]
-    return Choice(len(shortlist), ids_nk.shape[1], gold is not None, _place(standings))
+    return Choice(len(shortlist), ids_nk.shape[1], gold is not None, place_all(standings))
 
 
 def _draw_shortlist(context: RunContext, n_documents: int) -> Shortlist:
@@ -218,90 +195,26 @@ def _standing(
 ) -> Standing:
     others = [other.scores_nk for other in all_ if other is not one]
     again = None if one.again_nk is None else correlate(one.scores_nk, one.again_nk)
-    agreement = np.nanmean(_no_warning([correlate(one.scores_nk, other) for other in others]), axis=0)
+    agreement = agreement_with(one.scores_nk, others)
     gain = (
-        _gain_by_gold(one.scores_nk, ids_nk, gold)
+        gain_by_gold(one.scores_nk, ids_nk, gold)
         if gold is not None
-        else _gain_by_others(one.scores_nk, others)
+        else gain_by_others(one.scores_nk, others)
     )
     made, usage = one.counters.made, one.counters.usage
     return Standing(
         name=one.candidate.name,
         teacher=title(one.candidate.section),
-        consistency=None if again is None else _mean(again, sure),
+        consistency=None if again is None else mean_of(again, sure),
         how=one.how,
-        agreement=_mean(agreement, sure),
-        gain=_mean(gain, sure),
+        agreement=mean_of(agreement, sure),
+        gain=mean_of(gain, sure),
         unread=one.unread,
         judgements=made,
         from_store=one.counters.from_store,
         seconds=usage.seconds / made * 1000 if made else None,
         usd=usage.usd / made * 1000 if made else None,
     )
-
-
-def correlate(a_nk: Floats, b_nk: Floats) -> Floats:
-    """Return the rank correlation of two teachers' scores within each document, [n]; nan where there is none."""
-    return np.array([spearman(a, b) for a, b in zip(a_nk, b_nk, strict=True)], dtype=np.float64)
-
-
-def _gain_by_gold(scores_nk: Floats, ids_nk: npt.NDArray[np.int32], gold: Gold) -> Floats:
-    """Return, by document with gold, whether the teacher's best is right less whether the student's first is."""
-    hits_nk = find_hits(ids_nk, gold)
-    read = ~np.isnan(scores_nk).all(axis=1) & (np.diff(gold.indptr) > 0)
-    best = np.where(np.isnan(scores_nk), -np.inf, scores_nk).argmax(axis=1)
-    gain: Floats = hits_nk[np.arange(len(hits_nk)), best].astype(np.float64) - hits_nk[:, 0]
-    return np.where(read, gain, np.nan)
-
-
-def _gain_by_others(scores_nk: Floats, others: Sequence[Floats]) -> Floats:
-    """Return the same with the other teachers' joint first choice in the place of gold."""
-    joint_nk = np.nansum([_standardise(other) for other in others], axis=0)
-    read = ~np.isnan(scores_nk).all(axis=1) & ~np.all([np.isnan(o).all(axis=1) for o in others], axis=0)
-    right, best = joint_nk.argmax(axis=1), np.where(np.isnan(scores_nk), -np.inf, scores_nk).argmax(axis=1)
-    return np.where(read, (best == right).astype(np.float64) - (right == 0), np.nan)
-
-
-def _standardise(scores_nk: Floats) -> Floats:
-    known = ~np.isnan(scores_nk)
-    n = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    filled = np.where(known, scores_nk, 0.0)
-    mean = filled.sum(axis=1, keepdims=True) / n
-    spread = np.sqrt((np.where(known, scores_nk - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / n)
-    return np.where(known, (scores_nk - mean) / np.where(spread > 0, spread, 1.0), 0.0)
-
-
-def _no_warning(rows: Sequence[Floats]) -> Floats:
-    """Return rows stacked; a document without any value gets 0 in one row, so that no mean of nothing is taken."""
-    stacked = np.stack(rows)
-    stacked[0, np.isnan(stacked).all(axis=0)] = 0.0
-    return stacked
-
-
-def _mean(values: Floats, sure: Mapping[str, int]) -> Interval | None:
-    known = values[~np.isnan(values)]
-    return bootstrap_intervals({"": PerDocument(known)}, **sure)[""] if len(known) else None
-
-
-def _place(standings: Sequence[Standing]) -> list[Standing]:
-    """Return standings best first, numbered."""
-    ranks: dict[str, list[float]] = {standing.name: [] for standing in standings}
-    for measure in ("consistency", "agreement", "gain"):
-        measured = [s for s in standings if getattr(s, measure) is not None]
-        if len(measured) < 2:
-            continue  # a measure that only one has says nothing about the others
-        for s in measured:
-            mine = getattr(s, measure).mean
-            better = sum(getattr(o, measure).mean > mine for o in measured)
-            ranks[s.name].append(better / (len(measured) - 1))
-    order = sorted(
-        standings,
-        key=lambda s: (
-            float(np.mean(ranks[s.name])) if ranks[s.name] else 1.0,
-            -(s.gain.mean if s.gain is not None else -np.inf),
-        ),
-    )
-    return [replace(standing, place=i) for i, standing in enumerate(order, start=1)]
 
 
 def read_candidate(text: str, recipe_teacher: Mapping[str, Any]) -> Candidate:

@@ -10,17 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmteach.curriculum.choosing import (
-    Standing,
-    _gain_by_others,
-    _place,
-    _turn,
-    _turn_back,
-    correlate,
-    read_candidate,
-    reworded,
-)
+from lmteach.curriculum.choosing import _turn, _turn_back, read_candidate, reworded
 from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.standings import Standing, agreement_with, correlate, gain_by_others, place_all
 from lmteach.errors import RecipeError
 from lmteach.metrics.intervals import Interval
 from lmteach.search.shortlist import Shortlist
@@ -140,11 +132,19 @@ def test_correlation_is_within_a_document() -> None:
     assert np.isnan(found[2])
 
 
+def test_agreement_is_the_mean_over_those_that_can_be_compared() -> None:
+    a = np.array([[1.0, 2, 3], [1, 2, 3], [1, 1, 1]])
+    others = [np.array([[1.0, 2, 3], [np.nan] * 3, [1, 2, 3]]), np.array([[3.0, 2, 1], [3, 2, 1], [3, 2, 1]])]
+    found = agreement_with(a, others)
+    assert found[:2] == pytest.approx([0.0, -1.0])
+    assert np.isnan(found[2])
+
+
 def test_without_gold_the_others_joint_choice_is_the_measure() -> None:
     others = [np.array([[0.0, 5, 1], [3, 0, 0]]), np.array([[0.0, 1, 2], [9, 1, 0]])]
     wise, dull = np.array([[0.0, 9, 1], [1, 0, 0]]), np.array([[9.0, 0, 0], [0, 1, 0]])
-    assert _gain_by_others(wise, others).tolist() == [1.0, 0.0], "the student's first is right in the second"
-    assert _gain_by_others(dull, others).tolist() == [0.0, -1.0]
+    assert gain_by_others(wise, others).tolist() == [1.0, 0.0], "the student's first is right in the second"
+    assert gain_by_others(dull, others).tolist() == [0.0, -1.0]
 
 
 def test_a_measure_that_only_one_has_decides_nothing() -> None:
@@ -154,5 +154,5 @@ def test_a_measure_that_only_one_has_decides_nothing() -> None:
             name, name, sure, "", Interval(0.5, 0, 1), Interval(gain, 0, 1), 0.0, 1, 0, None, None
         )
 
-    placed = _place([standing("low", 1.0, 0.1), standing("high", None, 0.3)])
+    placed = place_all([standing("low", 1.0, 0.1), standing("high", None, 0.3)])
     assert [s.name for s in placed] == ["high", "low"]

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
+from lmteach.curriculum.sweep_file import read_sweep
 from lmteach.curriculum.sweeping import (
     Trial,
     TrialResult,
     agent_folder,
     best_first,
     plan_trials,
-    read_sweep,
     run_sweep,
 )
 from lmteach.errors import LmteachError, RecipeError
