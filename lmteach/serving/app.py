@@ -63,6 +63,10 @@ class ServeOptions:
     reload_seconds: float = 1.0
 
 
+class StudentFailedError(Exception):
+    """The student could not compute some texts; no fault of who asked."""
+
+
 class Service:
     """A student behind a batcher; follows changes of its label set."""
 
@@ -98,10 +102,17 @@ class Service:
             OverloadedError: too many texts are waiting.
             TimeoutError: the student took too long.
             LmteachError: there is no such threshold.
+            StudentFailedError: the student could not compute these texts.
         """
         least = self.student.check_threshold(threshold)
-        async with asyncio.timeout(self.options.seconds):
-            found = await self.batcher.submit(texts, top_k)
+        try:
+            async with asyncio.timeout(self.options.seconds):
+                found = await self.batcher.submit(texts, top_k)
+        except (OverloadedError, TimeoutError):
+            raise
+        except Exception as error:
+            log.exception("serve: the student failed on %d texts", len(texts))
+            raise StudentFailedError from error
         self.meters.texts.inc(len(texts))
         return found if least is None else [keep_above(tags, *least) for tags in found]
 
@@ -222,6 +233,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(LmteachError)
     async def refused(request: Request, error: LmteachError) -> JSONResponse:
         return JSONResponse({"detail": [{"loc": ["body"], "msg": str(error), "type": "value_error"}]}, 422)
+
+    @app.exception_handler(StudentFailedError)
+    async def failed(request: Request, error: StudentFailedError) -> JSONResponse:
+        return JSONResponse({"detail": "The student failed; its server's log says how."}, 500)
 
     @app.exception_handler(OverloadedError)
     async def overloaded(request: Request, error: OverloadedError) -> JSONResponse:
