@@ -13,7 +13,7 @@ import pytest
 from lmteach.curriculum.labelled import LabelledTexts
 from lmteach.curriculum.supervision import label_documents
 from lmteach.curriculum.teacher_labels import teacher_summary
-from lmteach.errors import RecipeError, RunError
+from lmteach.errors import CorpusError, RecipeError, RunError
 from lmteach.tracking.run_folder import RunFolder
 
 
@@ -157,3 +157,24 @@ def test_confident_learning_drops_flipped_labels(start: Any) -> None:
     kept_right = (found.targets_nC.argmax(1) == truth(found)).mean()
     assert kept_right > summary["accuracy"]
     assert summary["dropped_of_wrong"] > summary["dropped"] / 60
+
+
+def test_several_classes_may_apply(start: Any, desks: Path) -> None:
+    """Notes that belong on two of twelve desks each; each class is a question of its own."""
+    context, folder = start("supervision=teacher", "student.multilabel=true", f"corpus.path={desks}")
+    context.recipe.teacher = {"name": "oracle"}
+    (found,) = label_documents(context, folder)
+    (gold,) = label_documents(
+        start("supervision=gold", "student.multilabel=true", f"corpus.path={desks}")[0], folder
+    )
+    assert (gold.targets_nC.sum(1) == 2).all()
+    np.testing.assert_array_equal(found.targets_nC, gold.targets_nC)
+    assert teacher_summary(folder)["train"]["accuracy"] == 1
+    context.recipe.annotation.threshold = 6.0  # above the oracle's sure yes
+    (none,) = label_documents(context, folder)
+    assert none.targets_nC.sum() == 0
+
+
+def test_several_gold_classes_where_one_is_expected_are_an_error(start: Any, desks: Path) -> None:
+    with pytest.raises(CorpusError, match=r"student\.multilabel"):
+        label_documents(*start("supervision=gold", f"corpus.path={desks}"))
