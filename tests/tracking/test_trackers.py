@@ -137,7 +137,7 @@ def tracked(
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**desk_recipe, "run": run}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMTEACH_CACHE", str(cache_folder))
-        overrides = [*QUICK, "tracking.tensorboard=true", "tracking.table_rows=5"]
+        overrides = [*QUICK, "tracking.tensorboard=true", "tracking.table_rows=5", "teacher.noise=0.3"]
         fit(load_recipe(str(folder / "recipe.yaml"), overrides).recipe, Console(quiet=True))
     return folder / "run"
 
@@ -217,3 +217,13 @@ def test_the_loss_is_logged_at_every_step_of_a_short_training(tracked: Path) -> 
     n_steps = int(RunFolder(tracked).events()[0]["steps"])
     losses = read_csv(tracked / "tracking/training/cycle-00/metrics.csv")
     assert [int(row["step"]) for row in losses] == list(range(n_steps))
+
+
+def test_disagreements_with_gold_are_shown_evenly_by_kind(tracked: Path) -> None:
+    rows = read_csv(tracked / "tracking" / "cycle-00_disagreements.csv")
+    assert len(rows) == 5
+    for row in rows:
+        said, gold = {"yes, not gold": ("yes", "False"), "gold, not yes": ("no", "True")}[row["kind"]]
+        assert (row["said"], row["gold"]) == (said, gold)
+        assert row["text"].startswith("A note on")
+    assert {row["kind"] for row in rows} == {"yes, not gold", "gold, not yes"}
