@@ -157,7 +157,8 @@ def _thresholds(about: About) -> Iterator[str]:
         return
     yield (
         f"Fitted on {calibration.fitted_on}: {calibration.n:,} (text, label) pairs, {calibration.n_right:,} of them "
-        f"right. p = sigmoid({calibration.scale:.4g} x score + {calibration.bias:.4g}). They hold for texts like those."
+        f"right. p = sigmoid({calibration.scale:.4g} x score + {calibration.bias:.4g}). "
+        "The figures below are of the same pairs, hence a little hopeful, and hold for texts like those."
     )
     rows = []
     for name, score in calibration.thresholds.items():

@@ -101,7 +101,6 @@ def _write_graph(encoder: Any, path: Path) -> None:
             found: torch.Tensor = self.encoder({"input_ids": input_ids, "attention_mask": attention_mask})
             return found
 
-    example = encoder.collate(encoder.tokenize(["two texts of", "a different length"], "search"))
     rows, tokens = torch.export.Dim("B", min=1), torch.export.Dim("T", min=2)
     shape = {0: rows, 1: tokens}
     noise = io.StringIO()  # the exporter prints its progress, whatever `verbose` says
@@ -110,6 +109,7 @@ def _write_graph(encoder: Any, path: Path) -> None:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
             warnings.simplefilter("ignore")
+            example = encoder.collate(encoder.tokenize(["two texts of", "a different length"], "search"))
             torch.onnx.export(
                 Vectors().eval(),
                 (example["input_ids"], example["attention_mask"]),

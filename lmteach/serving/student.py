@@ -15,7 +15,7 @@ from lmteach.students.label_set import current_folder
 from lmteach.students.tags import Tags
 
 if TYPE_CHECKING:
-    from lmteach.search.protocol import Searcher, Vectors
+    from lmteach.search.protocol import Vectors
     from lmteach.students.protocol import Kind
 
 
@@ -26,14 +26,6 @@ class StudentAtWork(Protocol):
     def names(self) -> Sequence[str]: ...
 
     def predict(self, texts: Sequence[str], top_k: int) -> list[Tags]: ...
-
-
-class TaggerAtWork(StudentAtWork, Protocol):
-    """A tagger, whose label set can change while it serves."""
-
-    def encode(self, texts: Sequence[str], kind: Kind) -> Vectors: ...
-
-    def relabelled(self, names: Sequence[str], searcher: Searcher) -> TaggerAtWork: ...
 
 
 class Student:
