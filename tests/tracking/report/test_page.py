@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lmteach.tracking.report.charts import COLOURS, heading
@@ -17,6 +20,7 @@ from lmteach.tracking.report.facts import gather
 from lmteach.tracking.report.html import escape
 from lmteach.tracking.report.page import build_page
 from lmteach.tracking.report.svg import Frame, Plot, nice_ticks
+from lmteach.tracking.test_scores import FILE, TestScores
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -222,3 +226,35 @@ def test_names_of_levels_do_not_cover_each_other() -> None:
     )
     assert len(places) == 4
     assert all(b - a >= 11.9 for a, b in pairwise(places))
+
+
+@pytest.mark.parametrize("lacks", ["its end", "test gold", "training gold", "the corpus"])
+def test_a_run_that_lacks_something_still_has_its_page_and_text(
+    lacks: str, finished_run: Finished, call: Call, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run[0], folder)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    arguments: tuple[str, ...] = ()
+    if lacks == "its end":
+        lines, name = lines[:1], "not finished"
+        (folder / FILE).unlink()
+    elif lacks == "test gold":
+        for key in ("untuned", "student", "by_name", "intervals", "gain", "chosen", "test_documents"):
+            del lines[-1][key]
+        (folder / FILE).unlink()
+        name = "lmteach evaluate"
+    elif lacks == "training gold":
+        scores = TestScores.load(folder)
+        dataclasses.replace(scores, label_counts_l=np.zeros(0, dtype=np.int64)).save(folder)
+        name = "Hardest documents"
+    else:
+        arguments, name = ("--no-corpus",), "label "
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    status, _, err = call("report", folder, *arguments)
+    assert status == 0, err
+    text = " ".join(read((folder / "report.html").read_text()).texts)
+    assert name in text
+    assert "Teacher" in text
+    status, _, err = call("report", folder, "--text", *arguments)
+    assert status == 0, err
