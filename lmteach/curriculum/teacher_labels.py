@@ -169,6 +169,19 @@ def _report(context: RunContext, folder: RunFolder, part: Part, summary: dict[st
 
 
 def teacher_summary(folder: RunFolder) -> dict[str, Any]:
-    """Return what a run's labelling came to, part by part: for the final line of metrics.jsonl."""
+    """Return what a run's labelling came to, part by part: for the final line of metrics.jsonl.
+
+    Of a run that learned in cycles, counts are summed and the share that was right is weighed by documents.
+    """
     paths = {part: folder.path / "labels" / f"{part}.json" for part in PARTS}
-    return {part: read_json(path) for part, path in paths.items() if path.is_file()}
+    found = {part: read_json(path) for part, path in paths.items() if path.is_file()}
+    cycles = [read_json(path) for path in sorted(folder.path.glob("cycles/*/labels/train.json"))]
+    if not cycles:
+        return found
+    summed: dict[str, Any] = {
+        key: sum(cycle[key] for cycle in cycles) for key in ("documents", "unread", "unjudged", "dropped")
+    }
+    if all("accuracy" in cycle for cycle in cycles):
+        right = sum(cycle["accuracy"] * cycle["documents"] for cycle in cycles)
+        summed["accuracy"] = right / max(1, summed["documents"])
+    return {"train": summed}

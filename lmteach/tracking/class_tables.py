@@ -28,6 +28,17 @@ def print_classifier(console: Console, final: Mapping[str, Any]) -> None:
             f"stage {number}: {stage['documents']:,.0f} texts, {stage['parameters']:,.0f} trained parameters, "
             f"{stage['epochs']:.0f} epochs in {stage['train_seconds']:.1f} s{energy}{memory}{chosen}"
         )
+    for part, said in final.get("teacher", {}).items():
+        right = f", right on {said['accuracy']:.1%}" if "accuracy" in said else ""
+        left_out = f", {said['dropped']:,} left out" if said.get("dropped") else ""
+        print(
+            f"teacher on {said['documents']:,} {part} documents: {said['unread']:,} unread, "
+            f"{said['unjudged']:,} unjudged{left_out}{right}"
+        )
+    if "curve" in final:
+        print("learning curve (accuracy on labels kept apart, by labels):")
+    for point in final.get("curve", ()):
+        print(f"  {point['labelled']:>8,}  {point['validation_accuracy']:.4f}")
 
 
 def _print_scores(console: Console, final: Mapping[str, Any]) -> None:

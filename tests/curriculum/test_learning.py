@@ -29,7 +29,7 @@ def run(start: Any, *keys: str, resume: bool = False) -> tuple[dict[str, Any], P
 
 
 def test_cycles_grow_and_a_killed_run_pays_nothing_twice(
-    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from lmteach.curriculum import learning
 
@@ -54,7 +54,10 @@ def test_cycles_grow_and_a_killed_run_pays_nothing_twice(
         np.testing.assert_array_equal(before, after)
     assert len(set(np.concatenate(again).tolist())) == 36
     assert len((tmp_path / "log").read_text().splitlines()) == 36  # each document was asked about once
-    assert final["student"]["accuracy"] >= 0
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in shown if len(line) == 2 and line[0].isdecimal()] == ["12", "24", "36"]
+    assert ["teacher", "on", "36", "train", "documents:"] in [line[:5] for line in shown]
+    assert final["teacher"]["train"]["accuracy"] == 1
     assert (folder / "student" / "lmteach.json").is_file()
     assert json.loads((folder / "cycles" / "02" / "cycle.json").read_text())["labelled"] == 36
 
