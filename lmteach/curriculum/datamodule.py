@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lmteach.students.biencoder import TripletBatch
 from lmteach.students.protocol import Encoder
+from lmteach.students.room import TokenIds
 
 SORT_WINDOW = 8  # batches whose documents are sorted by length together: padding falls, batches stay random
 
@@ -60,12 +61,13 @@ class PseudoLabelDataModule(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.pseudo_labels is None:
             self.pseudo_labels = self.label()
-            self.document_ids = self.encoder.tokenize(self.pseudo_labels.texts, "document")
-            self.label_ids = self.encoder.tokenize(self.pseudo_labels.label_texts, "label")
+            tokenize, made = self.encoder.tokenize, self.pseudo_labels
+            self.document_ids = TokenIds(lambda texts: tokenize(texts, "document"), made.texts)
+            self.label_ids = TokenIds(lambda texts: tokenize(texts, "label"), made.label_texts)
 
     def train_dataloader(self) -> DataLoader[Any]:
         assert self.pseudo_labels is not None
-        lengths = [len(ids) for ids in self.document_ids]
+        lengths = self.document_ids.lengths_n
         trainer = self.trainer
         sampler = LengthSortedBatches(
             lengths,
@@ -102,7 +104,7 @@ class LengthSortedBatches(Sampler[list[int]]):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | npt.NDArray[np.int64],
         *,
         batch_size: int,
         seed: int,

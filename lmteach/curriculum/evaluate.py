@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.corpus.documents import Column
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelling import JudgedShortlist, build_index, encode
 from lmteach.metrics.intervals import Interval, PairedDifference, bootstrap_intervals, paired_bootstrap
@@ -30,7 +31,7 @@ def rank_labels(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return each document's k nearest labels by `encoder`, best first, with their cosines."""
     searcher = build_index(context, encoder)
-    texts = documents.texts(np.arange(len(documents)))
+    texts = Column(documents, "text")
     vectors = encode(context, encoder, texts, "search", "encode test documents")
     return search_in_parts(context, searcher, vectors, k)
 

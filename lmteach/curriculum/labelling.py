@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.corpus.documents import Column
 from lmteach.curriculum.calibrating import calibrated_rule
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.sharded import ask_in_parts
@@ -172,7 +173,7 @@ def pseudo_labels(
     from lmteach.curriculum.datamodule import PseudoLabels  # imports lightning, which takes seconds
 
     return PseudoLabels(
-        texts=documents.texts(positions[rows]),
+        texts=Column(documents.take(positions[rows]), "text"),
         yes=[annotations.of(int(row)) for row in rows],
         label_texts=label_texts,
     )
@@ -208,7 +209,8 @@ def find_candidates(
     positions: npt.NDArray[np.int64],
 ) -> Shortlist:
     """Return the documents' nearest labels, by an index that `build_index` made with the same encoder."""
-    vectors = encode(context, encoder, documents.texts(positions), "search", "encode documents")
+    texts = Column(documents.take(positions), "text")
+    vectors = encode(context, encoder, texts, "search", "encode documents")
     sizes = context.recipe.search
     with context.console.stage("search", len(positions)) as stage:
         return make_shortlist(
@@ -231,9 +233,11 @@ def build_index(context: RunContext, encoder: Encoder) -> Searcher:
 def encode(
     context: RunContext, encoder: Encoder, texts: Sequence[str], kind: Kind, name: str
 ) -> npt.NDArray[np.float32]:
-    """Encode texts with the recipe's settings, with progress."""
+    """Encode texts with the recipe's settings, with progress; many vectors lie in a file in the run's folder."""
     from lmteach.students.encode import encode_texts
+    from lmteach.students.room import new_vectors
 
+    folder = None if context.spent_path is None else context.spent_path.parent
     with context.console.stage(name, len(texts), unit="texts") as stage:
         return encode_texts(
             encoder,
@@ -242,6 +246,7 @@ def encode(
             device=context.device,
             precision=context.search_precision(),
             batch_tokens=context.recipe.search.batch_tokens,
+            out=new_vectors(len(texts), encoder.dim, folder),
             progress=lambda n: stage.advance(n),
         )
 

@@ -93,7 +93,7 @@ def annotations_of(scores: list[list[float]], rule: AnnotationRule):
 def test_only_documents_with_a_positive_are_trained_on() -> None:
     annotations = annotations_of([[1, -1], [-1, -1], [2, 3]], AnnotationRule())
     made = pseudo_labels(DOCUMENTS, np.array([4, 3, 1]), annotations, LABELS)
-    assert made.texts == ["text 4", "text 1"]
+    assert list(made.texts) == ["text 4", "text 1"]
     assert [ids.tolist() for ids in made.yes] == [[0], [4, 5]]
     assert made.label_texts == LABELS
 
