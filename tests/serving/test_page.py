@@ -56,6 +56,7 @@ def test_a_text_gets_its_tags_and_the_nearest_labels(page: Any, server: Any, exp
     first = page.locator("#tags tbody tr").first.locator("td.number").all_inner_texts()
     assert first == [f"{every.probabilities[0]:.2f}", f"{every.scores[0]:.3f}"]
     assert page.title() == student.about.name
+    assert (page.inner_text("#tags-title"), page.inner_text("#nearest-title")) == ("Tags", "Nearest labels")
     assert page.troubles == []
     assert all(url.startswith((server.url, "data:")) for url in page.asked)
 

@@ -1,7 +1,7 @@
 "use strict";
 
 const SHOWN = 12; // labels asked for
-const FIRST = 5; // taken as tags where the student has no threshold
+const FIRST = { tagger: 5, classifier: 1 }; // taken where the student has no threshold
 const byId = (id) => document.getElementById(id);
 let health = null;
 
@@ -16,7 +16,10 @@ async function introduce() {
   health = await (await fetch("/health")).json();
   byId("name").textContent = health.name;
   document.title = health.name;
-  byId("about").textContent = `A ${health.kind} with ${health.n_labels.toLocaleString("en")} labels`;
+  const classes = health.kind === "classifier";
+  byId("about").textContent = `A ${health.kind} with ${health.n_labels.toLocaleString("en")} ${classes ? "classes" : "labels"}`;
+  byId("tags-title").textContent = classes ? "Class" : "Tags";
+  byId("nearest-title").textContent = classes ? "Other classes" : "Nearest labels";
   const select = byId("threshold");
   const words = { f1: "best F1", precision: "precision first", recall: "recall first" };
   for (const [name, value] of Object.entries(health.thresholds)) {
@@ -87,7 +90,7 @@ byId("form").addEventListener("submit", async (event) => {
   try {
     const all = await ask({ texts, top_k: SHOWN });
     const milliseconds = performance.now() - start;
-    const kept = threshold ? (await ask({ texts, top_k: SHOWN, threshold })).length : Math.min(FIRST, all.length);
+    const kept = threshold ? (await ask({ texts, top_k: SHOWN, threshold })).length : Math.min(FIRST[health.kind], all.length);
     show(all, kept, milliseconds);
   } catch (error) {
     byId("result").hidden = true;
