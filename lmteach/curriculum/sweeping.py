@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from lmteach.recipe.layers import find_recipe
 from lmteach.recipe.load import load_recipe
 from lmteach.tracking.run_folder import RunFolder, write_json
 
+INTERRUPTED = 130  # the exit status of a trial that was stopped by Ctrl-C
+BUSY_SECONDS = 2.0  # between two looks at a trial that another process is at
 NOT_THE_TRIAL = ("name", "run", "tracking")  # sections that do not decide what a trial finds
 
 
@@ -128,27 +131,43 @@ def run_sweep(
 ) -> list[TrialResult]:
     """Run the trials that are not finished, one after the other; a trial that fails does not stop the others.
 
+    A trial that another process is at (a second sweep of the same file, or what a killed one left running) is
+    left to it, and waited for at the end.
+
     Args:
         run: runs `lmteach` with arguments and returns its exit status.
         say: shows a line about each trial.
     """
     recipe = str(find_recipe(sweep.recipe))
-    results = []
-    for number, trial in enumerate(trials, start=1):
+    results: dict[Path, TrialResult] = {}
+    queue = [(number, trial, False) for number, trial in enumerate(trials, start=1)]
+    while queue:
+        number, trial, waited = queue.pop(0)
         named = ", ".join(f"{key}={value}" for key, value in trial.values.items())
-        if trial.finished:
-            say(f"trial {number} of {len(trials)}: {named}: finished already")
-            results.append(TrialResult(trial, numbers_of(trial.folder), failed=False))
+        which = f"trial {number} of {len(trials)}: {named}"
+        if RunFolder(trial.folder).busy() and not waited:
+            say(f"{which}: another process is at it")
+            queue.append((number, trial, True))
             continue
-        say(f"trial {number} of {len(trials)}: {named}")
-        trial.folder.mkdir(parents=True, exist_ok=True)
-        write_json(trial.folder / "trial.json", {"sweep": sweep.name, "values": dict(trial.values)})
-        status = run(["fit", "--resume", "--quiet", "--recipe", recipe, *trial.overrides])
-        if status == 130:
-            raise KeyboardInterrupt
-        failed = status != 0 or not trial.finished
-        results.append(TrialResult(trial, {} if failed else numbers_of(trial.folder), failed))
-    return results
+        while RunFolder(trial.folder).busy():
+            time.sleep(BUSY_SECONDS)
+        if trial.finished:
+            say(f"{which}: finished already")
+            results[trial.folder] = TrialResult(trial, numbers_of(trial.folder), failed=False)
+            continue
+        say(which)
+        results[trial.folder] = _run_trial(sweep, trial, recipe, run)
+    return [results[trial.folder] for trial in trials]
+
+
+def _run_trial(sweep: Sweep, trial: Trial, recipe: str, run: Callable[[list[str]], int]) -> TrialResult:
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    write_json(trial.folder / "trial.json", {"sweep": sweep.name, "values": dict(trial.values)})
+    status = run(["fit", "--resume", "--quiet", "--recipe", recipe, *trial.overrides])
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
+    failed = status != 0 or not trial.finished
+    return TrialResult(trial, {} if failed else numbers_of(trial.folder), failed)
 
 
 def numbers_of(folder: Path) -> dict[str, Any]:

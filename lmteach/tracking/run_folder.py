@@ -82,6 +82,20 @@ class RunFolder:
         for leftover in list(self.path.rglob(TEMPORARY)):  # of a process that was killed while it wrote
             _remove(leftover)
 
+    def busy(self) -> bool:
+        """Return whether another process has the folder now."""
+        import fcntl
+
+        path = self.path / ".lock"
+        if not path.is_file():
+            return False
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def unlock(self) -> None:
         """Give the folder back."""
         if self._lock is not None:

@@ -83,7 +83,7 @@ class WandbTracker:
         self.run.log({name: table})
 
     def artifact(self, artifact: Artifact) -> None:
-        """Log files as this run's output; their origin stands in the metadata, and in W&B's own graph online."""
+        """Log files as this run's output; what they were made from stands in their metadata."""
         import wandb
 
         about = {"run": str(self.run.id), "made_from": list(artifact.made_from), **artifact.about}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from lmteach.curriculum import sweeping
 from lmteach.curriculum.sweep_file import read_sweep
 from lmteach.curriculum.sweeping import (
     Trial,
@@ -23,6 +28,7 @@ from lmteach.curriculum.sweeping import (
 from lmteach.errors import LmteachError, RecipeError
 from lmteach.recipe.layers import shipped_folder
 from lmteach.recipe.load import load_recipe
+from lmteach.tracking.run_folder import RunFolder
 
 SHIPPED = sorted((shipped_folder() / "sweeps").glob("*.yaml"))
 GRID = {"search.n_judged": {"values": [3, 5]}, "training.lr": {"values": [0.001, 0.0001]}}
@@ -215,3 +221,58 @@ def test_a_wrong_metric_names_the_nearest(recipe_file: Path, tmp_path: Path) -> 
     done = TrialResult(Trial({}, (), tmp_path), {"test/p@1": 0.5}, failed=False)
     with pytest.raises(LmteachError, match="Did you mean 'test/p@1'"):
         best_first(sweep, [done])
+
+
+def test_a_trial_that_another_process_is_at_is_left_to_it_and_waited_for(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "BUSY_SECONDS", 0.01)
+    sweep = read_sweep(str(write_sweep(tmp_path, recipe_file, {"seed": {"values": [1, 2, 3]}})))
+    trials = plan_trials(sweep, tmp_path / "trials")
+    other = RunFolder(trials[0].folder)
+    other.lock()
+    ran: list[Path] = []
+
+    def finish(folder: Path) -> None:
+        (folder / "metrics.jsonl").write_text(json.dumps({"event": "final", "student": {"p@1": 0.5}}) + "\n")
+
+    def run(arguments: list[str]) -> int:
+        folder = Path(next(a for a in arguments if a.startswith("run.folder=")).partition("=")[2])
+        ran.append(folder)
+        finish(folder)
+        if len(ran) == 2:  # the other process comes to its end a moment later
+            threading.Timer(0.2, lambda: (finish(trials[0].folder), other.unlock())).start()
+        return 0
+
+    said: list[str] = []
+    results = run_sweep(sweep, trials, run=run, say=said.append)
+    assert ran == [trials[1].folder, trials[2].folder]
+    assert [result.trial for result in results] == trials
+    assert not any(result.failed for result in results)
+    assert "another process is at it" in said[0]
+    assert "finished already" in said[-1]
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_at_any_moment_goes_on(
+    recipe_file: Path, spawn: Callable[..., Any], tmp_path: Path
+) -> None:
+    """kill -9 of the sweep and of the trial it was at, then the same command again."""
+    path = write_sweep(tmp_path, recipe_file, {"loss.name": {"values": ["triplet", "weighted_triplet"]}})
+    command = ("sweep", path, "--folder", tmp_path / "trials", "training.epochs=1")
+    first, second = plan_trials(read_sweep(str(path)), tmp_path / "trials", overrides=["training.epochs=1"])
+    process = spawn(*command, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not (second.folder / "recipe.yaml").is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert first.finished
+    assert not second.finished
+    before = (first.folder / "metrics.jsonl").stat().st_mtime_ns
+    out, err = spawn(*command).communicate(timeout=200)
+    assert second.finished, err
+    assert (first.folder / "metrics.jsonl").stat().st_mtime_ns == before
+    assert "mine: 2 trials" in out
+    assert "finished already" in err
