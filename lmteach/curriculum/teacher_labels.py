@@ -174,7 +174,7 @@ def teacher_summary(folder: RunFolder) -> dict[str, Any]:
     Of a run that learned in cycles, counts are summed and the share that was right is weighed by documents.
     """
     paths = {part: folder.path / "labels" / f"{part}.json" for part in PARTS}
-    found = {part: read_json(path) for part, path in paths.items() if path.is_file()}
+    found: dict[str, Any] = {part: read_json(path) for part, path in paths.items() if path.is_file()}
     cycles = [read_json(path) for path in sorted(folder.path.glob("cycles/*/labels/train.json"))]
     if not cycles:
         return found
