@@ -77,17 +77,18 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; what is not a number becomes null."""
-        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = plain_values(dataclasses.asdict(self))
         return plain
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Return nested values as JSON knows them; what is not a finite number becomes null."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain_values(inner) for inner in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain_values(value.item())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -132,7 +132,7 @@ def draw_recall(teacher: TeacherFacts) -> str:
     plot.x_axis([(k, str(k)) for k in marks], "candidates k")
     if 1 <= teacher.n_judged <= deepest:
         at = plot.frame.at_x(teacher.n_judged)
-        plot._line(at, plot.frame.top, at, plot.frame.height - plot.frame.bottom, "level s-grey")
+        plot.upright(teacher.n_judged, "grey")
         side = "end" if teacher.n_judged > deepest / 2 else "start"
         plot.text(
             at + (-5 if side == "end" else 5),
@@ -142,7 +142,7 @@ def draw_recall(teacher: TeacherFacts) -> str:
             css="name t-grey",
         )
     for colour, (name, shares) in zip(
-        _cycle(len(teacher.recall_by_k)), teacher.recall_by_k.items(), strict=True
+        colours(len(teacher.recall_by_k)), teacher.recall_by_k.items(), strict=True
     ):
         plot.line([(k + 1, share) for k, share in enumerate(shares)], colour, name)
         for k in marks:
@@ -211,7 +211,7 @@ def draw_losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     plot = Plot(Frame((0, max(1, last)), (0.0, ticks[-1]), left=58), "training loss by step")
     plot.y_axis(ticks, "{:g}")
     plot.x_axis([(tick, f"{tick:,.0f}") for tick in nice_ticks(0, max(1, last)) if tick <= last], "step")
-    for colour, (name, line) in zip(_cycle(len(losses)), losses.items(), strict=True):
+    for colour, (name, line) in zip(colours(len(losses)), losses.items(), strict=True):
         plot.line(line, colour, name)
         if len(line) == 1:
             plot.dot(*line[0], colour, name)
@@ -263,5 +263,6 @@ def show(value: Measure) -> str:
     return f"{value.mean:.3f}{bounds}"
 
 
-def _cycle(n: int) -> list[str]:
+def colours(n: int) -> list[str]:
+    """Return n colours, from the first on again where there are more than colours."""
     return [COLOURS[i % len(COLOURS)] for i in range(n)]

@@ -230,9 +230,9 @@ def _open_corpus(facts: RunFacts, notes: list[str]) -> Corpus | None:
 
 def to_dict(facts: RunFacts) -> dict[str, Any]:
     """Return what of a run's facts is numbers and words, for `--json`."""
-    from lmteach.curriculum.auditing import _plain
+    from lmteach.curriculum.auditing import plain_values
 
-    plain: dict[str, Any] = _plain(
+    plain: dict[str, Any] = plain_values(
         {
             "run": str(facts.path),
             "name": facts.name,

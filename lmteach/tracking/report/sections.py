@@ -79,7 +79,7 @@ def quality(facts: RunFacts, oracle: RunFacts | None) -> str:
     mark = [i for i, name in enumerate(facts.students) if name == facts.chosen]
     losses = ""
     if facts.losses:
-        keys = list(zip(charts._cycle(len(facts.losses)), facts.losses, strict=True))
+        keys = list(zip(charts.colours(len(facts.losses)), facts.losses, strict=True))
         losses = card("Training loss", "", charts.draw_losses(facts.losses), keys)
     return (
         f"<h2>Quality</h2><p class='soft'>{escape(about + ceiling)}</p>"
@@ -110,7 +110,7 @@ def teacher(facts: RunFacts) -> str:
         about = "A steep fall means that the student's order is already good."
         cards.append(card("Yes-rate by place", about, charts.draw_ranks(found), keys))
     if found.recall_by_k and any(found.recall_by_k.values()):
-        keys = list(zip(charts._cycle(len(found.recall_by_k)), found.recall_by_k, strict=True))
+        keys = list(zip(charts.colours(len(found.recall_by_k)), found.recall_by_k, strict=True))
         about = "Gold labels among the first k candidates: what the teacher could find at best."
         cards.append(card("Shortlist recall by k", about, charts.draw_recall(found), keys))
     against = ""

@@ -109,6 +109,11 @@ class Plot:
         self.levels.append(place)
         self.text(frame.width - frame.right + 5, place, name, css=f"name t-{colour}")
 
+    def upright(self, x: float, colour: str) -> None:
+        """Draw a dashed line from top to bottom."""
+        frame, at = self.frame, self.frame.at_x(x)
+        self._line(at, frame.top, at, frame.height - frame.bottom, f"level s-{colour}")
+
     def text(self, x: float, y: float, text: str, *, anchor: str = "start", css: str = "") -> None:
         """Write text at a place of the picture, not of the data."""
         self.marks.append(
