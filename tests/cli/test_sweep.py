@@ -60,3 +60,24 @@ def test_a_sweep_from_end_to_end_pays_for_each_pair_once(
     asked = bench.asked()
     assert len(asked) == len(set(asked)) == made
     assert f"{made:,} judgements were made and {stored:,} taken from the store" in out
+
+
+def test_a_trial_that_an_agent_starts_has_its_own_folder_and_the_recipes_store(
+    bench: Any, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "r1")
+    quick = ("training.epochs=1", "corpus.n_train=30", "run.folder=")
+    status, _, err = call("fit", "--resume", "--recipe", bench.recipe, *quick, "search.n_judged=2")
+    assert status == 0, err
+    assert (tmp_path / "runs/sweeps/s1/r1/student").is_dir()
+    n_asked = len(bench.asked())
+    monkeypatch.setenv("WANDB_RUN_ID", "r2")
+    status, _, err = call("fit", "--resume", "--recipe", bench.recipe, *quick, "search.n_judged=3")
+    assert status == 0, err
+    asked = bench.asked()
+    assert len(asked) == len(set(asked)), "no agent pays for what another one asked"
+    assert len(asked) - n_asked <= 30 + 2 * 20, (
+        "one more candidate of each document, and dev by another student"
+    )
