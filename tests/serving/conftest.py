@@ -122,9 +122,7 @@ def _stop(server: Server) -> None:
         raise
 
 
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Return a function that starts `lmteach serve FOLDER --port 0 OPTIONS`; all are stopped at the end."""
+def _starting() -> Iterator[Start]:
     servers: list[Server] = []
 
     def starting(folder: Path, *options: object, env: Mapping[str, str] | None = None) -> Server:
@@ -136,6 +134,18 @@ def start() -> Iterator[Start]:
         _stop(server)
 
 
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Return a function that starts `lmteach serve FOLDER --port 0 OPTIONS`; all are stopped at the end."""
+    yield from _starting()
+
+
+@pytest.fixture(scope="module")
+def serving() -> Iterator[Start]:
+    """The same, for servers that a module's tests share."""
+    yield from _starting()
+
+
 @pytest.fixture(scope="module")
 def server(exported: Path) -> Iterator[Server]:
     """A server over the exported student, for tests that change nothing."""
@@ -143,3 +153,17 @@ def server(exported: Path) -> Iterator[Server]:
     running = _start(exported, "--max-texts", 50, "--max-bytes", 20_000)
     yield running
     _stop(running)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's chromium, or the one that Playwright brought."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with playwright.sync_playwright() as running:
+        try:
+            opened = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"no chromium here: {str(error).splitlines()[0]}")
+        yield opened
+        opened.close()

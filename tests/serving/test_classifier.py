@@ -93,6 +93,20 @@ def test_it_says_the_same_exported(exported_classifier: tuple[str, Path, Path], 
     assert "--onnx exports taggers" in err
 
 
+def test_gold_of_ones_own_gives_thresholds(
+    exported_classifier: tuple[str, Path, Path], call, tmp_path: Path
+) -> None:
+    _, run, _ = exported_classifier
+    gold = run.parent / "corpus" / "test.jsonl"
+    status, said, err = call("export", run, "--to", tmp_path / "out", "--dev", gold)
+    assert status == 0, err
+    assert "the gold labels of 20 documents" in said
+    student = load_student(tmp_path / "out")
+    assert student.predict(TEXTS, 2, threshold="f1")
+    (tags,) = student.predict(TEXTS[:1], 2)
+    assert tags.probabilities != tags.scores, "calibrated"
+
+
 def test_transformers_loads_it(exported_classifier: tuple[str, Path, Path]) -> None:
     tuning, _, out = exported_classifier
     if tuning == "frozen":
@@ -111,17 +125,35 @@ def test_transformers_loads_it(exported_classifier: tuple[str, Path, Path]) -> N
         )
 
 
-def test_it_is_served(exported_classifier: tuple[str, Path, Path], start) -> None:
+@pytest.fixture(scope="module")
+def served(exported_classifier: tuple[str, Path, Path], serving: Any) -> Any:
     pytest.importorskip("fastapi")
-    _, _, out = exported_classifier
-    server = start(out)
-    assert json.loads(server.get("/health")[1])["kind"] == "classifier"
-    status, answer = server.post("/predict", {"texts": TEXTS, "threshold": 0.5})
+    return serving(exported_classifier[2])
+
+
+def test_it_is_served(exported_classifier: tuple[str, Path, Path], served: Any) -> None:
+    assert json.loads(served.get("/health")[1])["kind"] == "classifier"
+    status, answer = served.post("/predict", {"texts": TEXTS, "threshold": 0.5})
     assert status == 200
-    expected = load_student(out).predict(TEXTS, 2, threshold=0.5)
+    expected = load_student(exported_classifier[2]).predict(TEXTS, 2, threshold=0.5)
     assert [tuple(t["label"] for t in p["tags"]) for p in answer["predictions"]] == [
         t.labels for t in expected
     ]
+
+
+def test_its_page_shows_one_class(
+    exported_classifier: tuple[str, Path, Path], served: Any, browser: Any
+) -> None:
+    page = browser.new_page()
+    page.goto(served.url + "/")
+    page.fill("#text", TEXTS[0])
+    page.click("#go")
+    page.wait_for_selector("#result:not([hidden])")
+    (tags,) = load_student(exported_classifier[2]).predict(TEXTS[:1], 2)
+    assert (page.inner_text("#tags-title"), page.inner_text("#nearest-title")) == ("Class", "Other classes")
+    assert page.locator("#tags tbody td.name").all_inner_texts() == [tags.labels[0]]
+    assert page.locator("#nearest tbody td.name").all_inner_texts() == [tags.labels[1]]
+    page.close()
 
 
 def test_its_classes_stay(exported_classifier: tuple[str, Path, Path], call, tmp_path: Path) -> None:

@@ -180,6 +180,20 @@ def test_gold_of_ones_own_moves_the_thresholds(call, run_folder: Path, tmp_path:
     assert "Did you mean 'desk anna'?" in err
 
 
+def test_labels_in_force_are_what_is_exported(call, run_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    (tmp_path / "new.txt").write_text("the night sky\n")
+    (tmp_path / "old.txt").write_text("desk leo\n")
+    assert call("labels", "add", run, tmp_path / "new.txt")[0] == 0
+    assert call("labels", "remove", run, tmp_path / "old.txt")[0] == 0
+    assert call("export", run, "--to", tmp_path / "out")[0] == 0
+    assert set(load_student(tmp_path / "out").labels) == set(load_student(run).labels)
+    assert "the night sky" in load_student(tmp_path / "out").labels
+    assert not (tmp_path / "out" / "label_sets").exists()
+    assert not (tmp_path / "out" / "label_set.json").exists()
+
+
 def test_a_hub_out_of_reach_is_one_clear_error(call, run_folder: Path, tmp_path: Path, monkeypatch) -> None:
     from huggingface_hub import constants
 
