@@ -35,6 +35,7 @@ class Measure:
 class Cost:
     """What labelling and the run as a whole took; None = not measured.
 
+    `joules` are those of teacher and training, as far as they were measured. `train_seconds` is known of classifiers.
     The `saved_` numbers are what the answers from the store would have cost at this run's own mean price.
     """
 
@@ -48,6 +49,7 @@ class Cost:
     saved_tokens: float | None
     saved_seconds: float | None
     saved_usd: float | None
+    train_seconds: float | None = None
 
 
 @dataclass
@@ -173,7 +175,8 @@ def _cost(final: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Cost
         return None
     made, reused = int(total("judgements")), int(total("from_store"))
     tokens = total("prompt_tokens") + total("answer_tokens")
-    joules = final.get("joules")
+    measured = [final.get("joules"), *(stage.get("joules") for stage in final.get("stages", ()))]
+    joules = [float(value) for value in measured if value is not None]
 
     def saved(amount: float) -> float | None:
         return amount / made * reused if made and amount else None
@@ -185,7 +188,8 @@ def _cost(final: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Cost
         seconds=total("seconds"),
         teacher_seconds=total("teacher_seconds"),
         usd=total("usd"),
-        joules=None if joules is None else float(joules),
+        joules=sum(joules) if joules else None,
+        train_seconds=final.get("train_seconds"),
         saved_tokens=saved(tokens),
         saved_seconds=saved(total("teacher_seconds")),
         saved_usd=saved(total("usd")),

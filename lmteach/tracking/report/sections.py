@@ -199,6 +199,7 @@ def cost_rows(found: Cost) -> list[list[str]]:
         ["judgements", f"{found.judgements:,}", f"{found.from_store:,}"],
         ["tokens", f"{found.tokens:,}", amount(found.saved_tokens, "about {:,.0f}")],
         ["teacher's time", duration(found.teacher_seconds), duration(found.saved_seconds)],
+        *([] if found.train_seconds is None else [["training", duration(found.train_seconds), ""]]),
         ["whole run", duration(found.seconds), ""],
         ["energy", "not measured" if found.joules is None else f"{found.joules / 3600:,.1f} Wh", ""],
         ["money", f"{found.usd:,.2f} USD", amount(found.saved_usd, "about {:,.2f} USD")],

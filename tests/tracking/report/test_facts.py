@@ -101,6 +101,12 @@ def test_savings(finished_run: Finished, tmp_path: Path) -> None:
     assert cost is not None
     assert cost.saved_usd == pytest.approx(1.5)
     assert cost.saved_tokens == pytest.approx(4000)
+    assert cost.joules is None
+    lines[-1] |= {"joules": 10.0, "stages": [{"joules": 5.0}, {}], "train_seconds": 7.0}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    cost = gather(folder, with_corpus=False).cost
+    assert cost is not None
+    assert (cost.joules, cost.train_seconds) == (15.0, 7.0)
 
 
 def test_shortlist_recall_against_counting(facts: RunFacts, finished_run: Finished) -> None:
