@@ -9,6 +9,7 @@ from importlib import resources
 from lmteach import __version__
 from lmteach.tracking.report import sections
 from lmteach.tracking.report.charts import letter
+from lmteach.tracking.report.class_sections import class_teacher, classes
 from lmteach.tracking.report.facts import RunFacts
 from lmteach.tracking.report.html import escape
 from lmteach.tracking.report.several import pair_up, published, side_by_side
@@ -59,6 +60,8 @@ def _run(facts: RunFacts, oracle: RunFacts | None) -> list[str]:
         sections.method(facts),
         sections.quality(facts, oracle),
         sections.teacher(facts),
+        class_teacher(facts),
+        classes(facts),
         sections.frequency(facts),
         sections.cost(facts),
         sections.hardest(facts),

@@ -9,6 +9,7 @@ from lmteach.metrics.agreement import Rate
 from lmteach.metrics.intervals import Interval
 from lmteach.tracking.report import charts
 from lmteach.tracking.report.charts import heading, show
+from lmteach.tracking.report.class_sections import parts_of
 from lmteach.tracking.report.facts import Cost, RunFacts
 from lmteach.tracking.report.hardest import HardDocument
 from lmteach.tracking.report.html import card, escape, folded, table, tiles
@@ -41,6 +42,9 @@ def headline(facts: RunFacts) -> str:
     if gain and gain.get("difference") is not None:
         said = f"over the untuned student [{gain['low']:+.3f}, {gain['high']:+.3f}]"
         pairs.append((f"{gain['difference']:+.3f}", said))
+    for name, part in parts_of(facts).items():
+        if isinstance(part.get("accuracy"), float):
+            pairs.append((f"{part['accuracy']:.3f}", f"of the teacher's labels right ({name})"))
     if facts.teacher is not None and facts.teacher.gold is not None:
         pairs.append((f"{facts.teacher.gold.p1.mean:.3f}", "P@1 of the teacher on training documents"))
     if facts.cost is not None:

@@ -6,6 +6,13 @@ from collections.abc import Sequence
 
 from lmteach.tracking.console import Console
 from lmteach.tracking.report.charts import by_cycle, heading, show
+from lmteach.tracking.report.class_sections import (
+    LABEL_COLUMNS,
+    MOST_CLASSES,
+    class_columns,
+    class_rows,
+    label_rows,
+)
 from lmteach.tracking.report.facts import RunFacts
 from lmteach.tracking.report.paper import READ, find_tables
 from lmteach.tracking.report.sections import TABLED, cost_rows
@@ -61,6 +68,10 @@ def _print_run(console: Console, facts: RunFacts, oracle: RunFacts | None) -> No
         ]
         columns = ["labels", "n", "in training", *(f"R@{facts.buckets[0].k}, {s}" for s in students)]
         console.table("frequent and rare labels", columns, rows)
+    if labelled := label_rows(facts):
+        console.table("the teacher's labels", LABEL_COLUMNS, labelled)
+    if told := class_rows(facts)[:MOST_CLASSES]:
+        console.table("classes", class_columns(facts), told)
     if facts.recipe.paper:
         rows = quoted_rows(facts)
         console.table("accuracy in %", ["supervision", "the recipe's paper", "here"], rows)
