@@ -12,7 +12,7 @@ from lmteach.tracking.report.charts import letter
 from lmteach.tracking.report.class_sections import class_teacher, classes
 from lmteach.tracking.report.facts import RunFacts
 from lmteach.tracking.report.html import escape
-from lmteach.tracking.report.several import pair_up, published, side_by_side
+from lmteach.tracking.report.several import pair_up, published, side_by_side, told_apart
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -29,9 +29,9 @@ def build_page(runs: Sequence[RunFacts], oracle: RunFacts | None = None) -> str:
     settings = runs[0].recipe.evaluation
     pairings = pair_up(runs, resamples=settings.resamples, seed=runs[0].recipe.seed)
     parts += [side_by_side(runs, pairings), published(runs)]
-    for place, facts in enumerate(runs):
+    for place, (name, facts) in enumerate(zip(told_apart(runs), runs, strict=True)):
         if len(runs) > 1:
-            parts.append(f'<h1 style="margin-top:56px">{letter(place)}: {escape(facts.name)}</h1>')
+            parts.append(f'<h1 style="margin-top:56px">{letter(place)}: {escape(name)}</h1>')
         parts += _run(facts, oracle)
     style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -40,6 +40,15 @@ def pair_up(runs: Sequence[RunFacts], *, resamples: int = 1000, seed: int = 0) -
     return pairings
 
 
+def told_apart(runs: Sequence[RunFacts]) -> list[str]:
+    """Return the runs' names, with their folders' where two have the same."""
+    names = [facts.name for facts in runs]
+    return [
+        name if names.count(name) == 1 else f"{name} ({facts.path.name})"
+        for name, facts in zip(names, runs, strict=True)
+    ]
+
+
 def side_by_side(runs: Sequence[RunFacts], pairings: Sequence[Pairing]) -> str:
     """Return the comparison of several runs; "" for one."""
     if len(runs) < 2:
@@ -52,13 +61,13 @@ def side_by_side(runs: Sequence[RunFacts], pairings: Sequence[Pairing]) -> str:
     cards = [card(heading(m), "", charts.draw_runs(runs, m), keys) for m in metrics[:3]]
     rows = [
         [
-            f"{letter}: {facts.name}",
+            f"{letter}: {name}",
             _teacher(facts),
             *(show(facts.chosen_metrics[m]) for m in metrics),
             "" if facts.cost is None else f"{facts.cost.judgements:,}",
             "" if facts.cost is None else f"{facts.cost.from_store:,}",
         ]
-        for letter, facts in zip(letters, runs, strict=True)
+        for letter, name, facts in zip(letters, told_apart(runs), runs, strict=True)
     ]
     columns = ["run", "teacher", *map(heading, metrics), "judgements", "from the store"]
     return (
@@ -97,11 +106,12 @@ def published(runs: Sequence[RunFacts]) -> str:
         for found in find_tables(corpus):
             metrics = list(dict.fromkeys(m for row in found.rows.values() for m in row))
             rows = [[method, *(_share(row.get(m)) for m in metrics)] for method, row in found.rows.items()]
-            ours = [facts for facts in runs if facts.corpus_name == corpus]
+            named = zip(told_apart(runs), runs, strict=True)
+            ours = [(name, facts) for name, facts in named if facts.corpus_name == corpus]
             mark = list(range(len(rows), len(rows) + len(ours)))
-            for facts in ours:
+            for name, facts in ours:
                 own = facts.chosen_metrics
-                rows.append([f"{facts.name} (here)", *(show(own[m]) if m in own else "" for m in metrics)])
+                rows.append([f"{name}, here", *(show(own[m]) if m in own else "" for m in metrics)])
             said = f"{found.source}; {READ[found.read]}. Other documents may have been drawn and other texts used: "
             said += "compare with care."
             parts.append(

@@ -23,7 +23,7 @@ from lmteach.tracking.report.charts import by_cycle, judgements_by_cycle
 from lmteach.tracking.report.facts import RunFacts, gather
 from lmteach.tracking.report.hardest import find_hardest
 from lmteach.tracking.report.paper import all_tables, find_tables
-from lmteach.tracking.report.several import pair_up
+from lmteach.tracking.report.several import pair_up, told_apart
 from lmteach.tracking.report.teacher_facts import perfect_judge, shortlist_recall
 from lmteach.tracking.run_folder import RunFolder
 from lmteach.tracking.test_scores import FILE, TestScores
@@ -313,3 +313,9 @@ def test_published_figures_are_shares_with_a_source() -> None:
     assert imdb.rows["roberta-large, combined"]["accuracy"] == 0.9668
     assert [t.rows["MACLR"]["p@1"] for t in find_tables("lf_wikiseealso_320k")] == [0.1631, 0.163]
     assert find_tables("debtags") == []
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(facts: RunFacts) -> None:
+    other = dataclasses.replace(facts, name="other")
+    again = dataclasses.replace(facts, path=Path("runs/second"))
+    assert told_apart([facts, other, again]) == ["desks (run)", "other", "desks (second)"]
