@@ -254,4 +254,6 @@ def test_ctrl_c_stops_a_fit_with_one_line(spawn, recipe_file: Path, tmp_path: Pa
 
 def test_the_verb_table_names_files_that_exist() -> None:
     folder = Path(module.__file__).parent
-    assert {p.stem for p in folder.glob("*.py")} - {"__init__", "main"} == {verb.replace("-", "_") for verb in VERBS}
+    assert {p.stem for p in folder.glob("*.py")} - {"__init__", "main"} == {
+        verb.replace("-", "_") for verb in VERBS
+    }
