@@ -21,7 +21,7 @@ import numpy.typing as npt
 from lmteach.corpus.documents import Column
 from lmteach.curriculum.calibrating import calibrated_rule
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.sharded import ask_in_parts
+from lmteach.curriculum.sharded import ask_in_parts, encode_in_parts
 from lmteach.errors import RunError, TeacherError
 from lmteach.search.shortlist import Shortlist, make_shortlist
 from lmteach.teaching.annotations import AnnotationRule, Annotations, choose_positives
@@ -188,17 +188,17 @@ def make_or_load_shortlist(
 ) -> Shortlist:
     """Return the documents' nearest labels by `encoder`, from `path` where they are already.
 
-    Of several ranks the first finds them for all: two builds of an approximate index differ.
+    Several ranks encode a part of the documents each; the first searches for all: two builds of an approximate
+    index differ.
     """
-
-    def make() -> Shortlist:
-        if path.is_file():
-            return Shortlist.load(path)
-        shortlist = find_candidates(context, encoder, build_index(context, encoder), documents, positions)
-        shortlist.save(path)
-        return shortlist
-
-    return context.ranks.first_then_rest(make)
+    ranks = context.ranks
+    if not ranks.share(path.is_file()):
+        searcher = build_index(context, encoder) if ranks.is_first else None
+        vectors = encode_documents(context, encoder, documents, positions)
+        if searcher is not None:
+            search(context, searcher, vectors, positions).save(path)
+        ranks.barrier()
+    return Shortlist.load(path)
 
 
 def find_candidates(
@@ -209,8 +209,30 @@ def find_candidates(
     positions: npt.NDArray[np.int64],
 ) -> Shortlist:
     """Return the documents' nearest labels, by an index that `build_index` made with the same encoder."""
-    texts = Column(documents.take(positions), "text")
-    vectors = encode(context, encoder, texts, "search", "encode documents")
+    return search(context, searcher, encode_documents(context, encoder, documents, positions), positions)
+
+
+def encode_documents(
+    context: RunContext, encoder: Encoder, documents: Documents, positions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Return the vectors of the documents at `positions`; of several ranks the first gets all, the others a part."""
+
+    def encode_part(rows: slice) -> npt.NDArray[np.float32]:
+        texts = Column(documents.take(positions[rows]), "text")
+        return encode(context, encoder, texts, "search", "encode documents")
+
+    return encode_in_parts(
+        context.ranks, len(positions), encode_part, lambda dim: _room(context, len(positions), dim)
+    )
+
+
+def search(
+    context: RunContext,
+    searcher: Searcher,
+    vectors: npt.NDArray[np.float32],
+    positions: npt.NDArray[np.int64],
+) -> Shortlist:
+    """Return the labels nearest to document vectors, with progress."""
     sizes = context.recipe.search
     with context.console.stage("search", len(positions)) as stage:
         return make_shortlist(
@@ -235,9 +257,7 @@ def encode(
 ) -> npt.NDArray[np.float32]:
     """Encode texts with the recipe's settings, with progress; many vectors lie in a file in the run's folder."""
     from lmteach.students.encode import encode_texts
-    from lmteach.students.room import new_vectors
 
-    folder = None if context.spent_path is None else context.spent_path.parent
     with context.console.stage(name, len(texts), unit="texts") as stage:
         return encode_texts(
             encoder,
@@ -246,9 +266,15 @@ def encode(
             device=context.device,
             precision=context.search_precision(),
             batch_tokens=context.recipe.search.batch_tokens,
-            out=new_vectors(len(texts), encoder.dim, folder),
+            out=_room(context, len(texts), encoder.dim),
             progress=lambda n: stage.advance(n),
         )
+
+
+def _room(context: RunContext, n: int, dim: int) -> npt.NDArray[np.float32]:
+    from lmteach.students.room import new_vectors
+
+    return new_vectors(n, dim, None if context.spent_path is None else context.spent_path.parent)
 
 
 def judge_or_load(

@@ -1,6 +1,6 @@
-"""A teacher's work divided among ranks: each asks its own teacher about its documents; all get all answers.
+"""Work divided among ranks: each asks its own teacher about its documents, and encodes its part of texts.
 
-Shape legend: n documents, k candidates of each, m of the documents on one rank.
+Shape legend: n documents, k candidates of each, m of the documents on one rank, D dimensions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from lmteach.types import Judgement, Usage
 
 if TYPE_CHECKING:
     from lmteach.curriculum.context import RunContext
+    from lmteach.curriculum.ranks import Ranks
 
+Vectors = npt.NDArray[np.float32]
 Annotate = Callable[[Sequence[Judgement], Budget, Callable[[], None]], AnnotatedBatch]
 
 
@@ -95,6 +97,34 @@ def ask_in_parts(context: RunContext, judgements: Sequence[Judgement], annotate:
         stopped_by=_capped_by(context.budget, next((t["stopped_by"] for t in told if t["stopped_by"]), None)),
         seconds=max(t["seconds"] for t in told),
     )
+
+
+def encode_in_parts(
+    ranks: Ranks, n: int, encode: Callable[[slice], Vectors], room: Callable[[int], Vectors]
+) -> Vectors:
+    """Have every rank encode its part of n texts; return all vectors [n, D] on the first rank, its part on others.
+
+    Args:
+        encode: some of the texts to their vectors.
+        room: an array [n, D] to write to, given D.
+    """
+    bounds = [n * rank // ranks.n for rank in range(ranks.n + 1)]
+    mine_mD = encode(slice(bounds[ranks.rank], bounds[ranks.rank + 1]))
+    if ranks.n == 1:
+        return mine_mD
+    names = [ranks.scratch / f"vectors-{ranks.n_calls}-{rank}.npy" for rank in range(ranks.n)]
+    if not ranks.is_first:
+        names[ranks.rank].parent.mkdir(parents=True, exist_ok=True)
+        np.save(names[ranks.rank], mine_mD)
+    ranks.barrier()
+    if not ranks.is_first:
+        return mine_mD
+    all_nD = room(mine_mD.shape[1])
+    all_nD[: bounds[1]] = mine_mD
+    for rank in range(1, ranks.n):
+        all_nD[bounds[rank] : bounds[rank + 1]] = np.load(names[rank], mmap_mode="r", allow_pickle=False)
+        names[rank].unlink()
+    return all_nD
 
 
 def _capped_by(budget: Budget, stopped_by: str | None) -> str | None:

@@ -83,6 +83,11 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     for key, value in positive.items():
         if not 0 < value < math.inf:  # so written, NaN is refused too
             yield f"{key} = {value} must be above 0."
+    if recipe.trainer.strategy != "auto" and not recipe.trainer.strategy.startswith("ddp"):
+        yield (
+            f"trainer.strategy = {recipe.trainer.strategy} is none of auto, ddp and its variants: "
+            "a student whose weights are divided among devices cannot be saved yet."
+        )
     yield from _range_problems(recipe)
     if recipe.training.batch_size == 1 and recipe.student.kind == "tagger":
         yield "training.batch_size = 1 leaves no other document's label as a negative; use 2 or more."

@@ -21,7 +21,7 @@ from lmteach.curriculum import watch as watching
 from lmteach.curriculum.joining import find_place
 from lmteach.curriculum.labelling import ask
 from lmteach.curriculum.ranks import SOLO, Ranks
-from lmteach.curriculum.sharded import SpentPart, restore_spent, split_rows
+from lmteach.curriculum.sharded import SpentPart, encode_in_parts, restore_spent, split_rows
 from lmteach.curriculum.watch import Listener, connect
 from lmteach.errors import RecipeError, RunError
 from lmteach.recipe.schema import Recipe, TrainerSection
@@ -286,6 +286,25 @@ def test_what_ranks_spent_before_a_kill_is_not_forgotten(tmp_path: Path) -> None
     )  # of a stage that is in already
     assert restore_spent(path) == Spent(17, 8, 1.75, 1.25)
     assert restore_spent(tmp_path / "none" / "spent.json") == Spent()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_vectors_of_all_ranks_come_together_on_the_first(meet, n: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((11, 4), dtype=np.float32)
+    asked = []
+
+    def do(rank: Ranks) -> Any:
+        def encode(rows: slice) -> Any:
+            asked.append((rows.start, rows.stop))
+            return vectors[rows]
+
+        return encode_in_parts(rank, 11, encode, lambda dim: np.empty((11, dim), np.float32))
+
+    ranks = meet(n) if n > 1 else [SOLO]
+    found = together(ranks, do)
+    np.testing.assert_array_equal(found[0], vectors)
+    assert sorted(i for start, stop in asked for i in range(start, stop)) == list(range(11))
+    assert n == 1 or not list(ranks[0].scratch.glob("*"))
 
 
 # Places

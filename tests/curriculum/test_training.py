@@ -127,3 +127,31 @@ def test_nothing_is_left_in_the_working_directory(recipe: Recipe, new_encoder, t
     monkeypatch.chdir(tmp_path / "here")
     weights_after(new_encoder(), recipe)
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_gradients_of_several_batches_make_one_step(recipe: Recipe, new_encoder) -> None:
+    """12 documents in batches of 4: three steps, or one of them all; and it is not the last batch's alone."""
+
+    def after(accumulate: int) -> tuple[float, torch.Tensor]:
+        changed = dataclasses.replace(recipe.training, accumulate=accumulate, warmup_steps=0)
+        encoder = new_encoder()
+        made = dataclasses.replace(recipe, training=changed)
+        told = train_student(encoder, pseudo_labels, made, Console(quiet=True), 5)
+        return told["steps"], encoder.state_dict()["model.encoder.layer.0.attention.self.query.weight"]
+
+    (three, apart), (one, summed) = after(1), after(3)
+    assert (three, one) == (3, 1)
+    assert not torch.equal(apart, summed)
+
+
+def test_gradient_caching_trains_the_same_student(recipe: Recipe, minilm1: Path) -> None:
+    lengths = {"document": 16, "search": 16, "label": 6}
+    found = []
+    for cached in (None, 1, 3):
+        encoder = PooledEncoder(str(minilm1), lengths=lengths, dropout=0.0)
+        changed = dataclasses.replace(recipe.training, cached_batch=cached, lr=1e-4, eps=1e-3)
+        found.append(weights_after(encoder, dataclasses.replace(recipe, training=changed)))
+    for weights in found[1:]:
+        for name, value in weights.items():
+            torch.testing.assert_close(value, found[0][name], atol=1e-6, rtol=1e-4)
+    assert not same(found[0], PooledEncoder(str(minilm1), lengths=lengths).state_dict())
