@@ -1,4 +1,4 @@
-"""List the shipped recipes with what each reproduces."""
+"""List the shipped recipes with what each reproduces, then the sweeps with what each asks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print each recipe's name and the first line of its opening comment."""
-    from lmteach.recipe.layers import shipped_recipes
+    from lmteach.recipe.layers import shipped_recipes, shipped_sweeps
 
-    paths = shipped_recipes()
-    width = max((len(p.name) for p in paths), default=0)
+    paths, sweeps = shipped_recipes(), shipped_sweeps()
+    width = max((len(p.name) for p in [*paths, *sweeps]), default=0)
     for path in paths:
+        print(f"{path.name:<{width}}  {first_comment(path)}")
+    print("\nfor `lmteach sweep`:")
+    for path in sweeps:
         print(f"{path.name:<{width}}  {first_comment(path)}")
     return 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lmteach.errors import RecipeError, nearest_name
-from lmteach.recipe.layers import shipped_folder
+from lmteach.recipe.layers import shipped_sweeps
 
 METHODS = ("grid", "random")
 MACROS = ("${env}", "${interpreter}", "${program}", "${args_no_hyphens}", "${args}", "lmteach")
@@ -81,11 +81,11 @@ def read_sweep(reference: str) -> Sweep:
 def _find(reference: str) -> Path:
     """Return the file that a path means, or the name of a shipped sweep."""
     name = reference if reference.endswith((".yaml", ".yml")) else f"{reference}.yaml"
-    shipped = shipped_folder() / "sweeps"
-    for path in (Path(name), shipped / name):
-        if path.is_file():
+    shipped = shipped_sweeps()
+    for path in (Path(name), *shipped):
+        if path.is_file() and name in (str(path), path.name):
             return path
-    known = [path.name for path in sorted(shipped.glob("*.yaml"))]
+    known = [path.name for path in shipped]
     raise RecipeError(
         f"There is no sweep '{reference}', neither as a path nor among the shipped ones ({', '.join(known)}).",
         nearest=nearest_name(Path(name).name, known),

@@ -41,6 +41,11 @@ def shipped_recipes() -> list[Path]:
     return sorted(shipped_folder().glob("*.yaml"))
 
 
+def shipped_sweeps() -> list[Path]:
+    """Return the shipped sweeps, by name."""
+    return sorted((shipped_folder() / "sweeps").glob("*.yaml"))
+
+
 def find_recipe(reference: str, beside: Path | None = None) -> Path:
     """Return the file that a name or path means.
 

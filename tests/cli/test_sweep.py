@@ -81,3 +81,13 @@ def test_a_trial_that_an_agent_starts_has_its_own_folder_and_the_recipes_store(
     assert len(asked) - n_asked <= 30 + 2 * 20, (
         "one more candidate of each document, and dev by another student"
     )
+
+
+def test_shipped_sweeps_are_listed_with_what_they_ask(call: Callable[..., tuple[int, str, str]]) -> None:
+    _, out, _ = call("recipes")
+    listed = out.partition("for `lmteach sweep`:")[2].split("\n")
+    assert any(line.startswith("teachers.yaml ") and line.endswith(".") for line in listed)
+    for name in ("teachers.yaml", "prompts", "shortlist"):
+        status, said, err = call("sweep", name, "--list")
+        assert status == 0, err
+        assert "to do" in said

@@ -26,11 +26,11 @@ from lmteach.curriculum.sweeping import (
     run_sweep,
 )
 from lmteach.errors import LmteachError, RecipeError
-from lmteach.recipe.layers import shipped_folder
+from lmteach.recipe.layers import shipped_sweeps
 from lmteach.recipe.load import load_recipe
 from lmteach.tracking.run_folder import RunFolder
 
-SHIPPED = sorted((shipped_folder() / "sweeps").glob("*.yaml"))
+SHIPPED = shipped_sweeps()
 GRID = {"search.n_judged": {"values": [3, 5]}, "training.lr": {"values": [0.001, 0.0001]}}
 
 
