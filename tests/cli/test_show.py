@@ -47,7 +47,7 @@ def test_several_faults_are_listed_with_their_places(call, tmp_path: Path) -> No
 def test_every_shipped_recipe_is_listed_with_what_it_is(call) -> None:
     status, out, _ = call("recipes")
     assert status == 0
-    listed = dict(line.split(None, 1) for line in out.splitlines())
+    listed = dict(line.split(None, 1) for line in out.partition("\n\n")[0].splitlines())
     assert list(listed) == [path.name for path in shipped_recipes()]
     assert all(len(text) > 20 for text in listed.values())
     assert listed["lmtx_amazoncat.yaml"].startswith("LMTX on AmazonCat-13K, the paper's setting")
