@@ -82,6 +82,10 @@ def at_home(reader: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     """Work in the reader's folder, with the plugin `mine` of docs/plugins.md as if installed."""
     from lmteach.scaffold.package import write_package
 
+    monkeypatch.chdir(reader)
+    if "mine" in {entry.name for entry in registry.entries("teacher")}:  # whoever followed the page has it
+        yield reader
+        return
     package = write_package("teacher", "mine", tmp_path)[0].parent
     info = tmp_path / "lmteach_mine-0.1.0.dist-info"
     info.mkdir()
@@ -89,7 +93,6 @@ def at_home(reader: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     (info / "entry_points.txt").write_text("[lmteach.teachers]\nmine = lmteach_mine.teacher:MineTeacher\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(package / "src"), *sys.path])
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{package / 'src'}")
-    monkeypatch.chdir(reader)
     importlib.invalidate_caches()
     entries = registry.entries  # a test may put another in its place
     entries.cache_clear()
