@@ -236,7 +236,7 @@ def test_a_classifier_learns_on_two_ranks(
             "student.kind=classifier",
             "student.multilabel=true",
             "supervision=teacher",
-            "curriculum.name=once",
+            "curriculum={name: once}",
             "training.validation=0.2",
             "training.epochs=4",
         )
