@@ -52,7 +52,7 @@ def command_lines(block: Block) -> Iterator[list[str]]:
         return
     for line in re.sub(r"\\\n\s*", " ", block.text).splitlines():
         line = line.removeprefix("$ ")
-        if re.match(r"[A-Za-z./]", line):
+        if re.match(r"[A-Za-z./]", line) and not re.match(r"\w+: ", line):  # the latter is what was answered
             yield shlex.split(line, comments=True)
 
 
@@ -64,6 +64,7 @@ def reader(finished_run: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("reader")
     for name in ("lmtx_quickstart", "lmtx_debtags", "debtags_oracle", "a", "b", "c"):
         shutil.copytree(finished_run[0], folder / "runs" / name)
+    (folder / "recipes").symlink_to(ROOT / "recipes")
     Store.open(folder / "runs" / "store.sqlite").close()
     notes = ["Read a file line by line.", "Bread from the oven."]
     (folder / "docs.jsonl").write_text("".join(json.dumps({"text": note}) + "\n" for note in notes))
