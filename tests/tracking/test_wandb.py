@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lmteach.curriculum.cycles import fit
 from lmteach.recipe.load import load_recipe
@@ -27,13 +29,22 @@ QUICK = (
 )
 
 
-@pytest.fixture
-def offline(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run that was tracked offline: its folder."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    recipe = load_recipe(str(recipe_file), [*QUICK, "tracking.wandb=true", "tracking.project=desks"]).recipe
-    fit(recipe, Console(quiet=True))
-    return recipe_file.parent / "run"
+@pytest.fixture(scope="module")
+def offline(
+    desk_recipe: Mapping[str, Any], cache_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished run that was tracked offline: its folder. Look, do not touch."""
+    folder = tmp_path_factory.mktemp("offline")
+    run = {"folder": str(folder / "run"), "store": str(folder / "store.sqlite")}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**desk_recipe, "run": run}))
+    overrides = [*QUICK, "tracking.wandb=true", "tracking.project=desks"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("WANDB_")]:
+            patch.delenv(name)
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("LMTEACH_CACHE", str(cache_folder))
+        fit(load_recipe(str(folder / "recipe.yaml"), overrides).recipe, Console(quiet=True))
+    return folder / "run"
 
 
 def only_run(folder: Path) -> Path:
