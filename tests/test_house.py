@@ -103,5 +103,3 @@ def test_no_code_is_left_that_nobody_calls() -> None:
     lines = [line for line in done.stdout.splitlines() if line.startswith(("lmteach/", "plugins/"))]
     unused = [line for line in lines if not any(f"'{name}'" in line for name in UNCALLED)]
     assert unused == []
-        "called now"
-    )
