@@ -23,9 +23,7 @@ from lmteach.curriculum.training import (
     TrainingProgress,
     interruptible,
     quiet_trainer,
-    strategy_of,
 )
-from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
 from lmteach.students.class_losses import build_loss
 from lmteach.students.class_student import ClassifierStudent, Inputs
@@ -130,21 +128,7 @@ def train_classifier(
         train, validation, batch_size=settings.batch_size, seed=seed, drop_last=settings.drop_last
     )
     best = BestEpoch(settings.patience)
-    device = device_name(recipe.trainer.accelerator)
-    precision: Any = {"bf16": "bf16-mixed", "fp32": "32-true"}[choose_precision(settings.precision, device)]
-    trainer = quiet_trainer(
-        accelerator=recipe.trainer.accelerator,
-        devices=recipe.trainer.devices,
-        num_nodes=recipe.trainer.num_nodes,
-        strategy=strategy_of(recipe.trainer),
-        precision=precision,
-        max_epochs=settings.epochs,
-        accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=settings.gradient_clip,
-        num_sanity_val_steps=0,
-        callbacks=[TrainingProgress(console), best],
-        logger=list(loggers) or False,
-    )
+    trainer = quiet_trainer(recipe, [TrainingProgress(console), best], loggers)
     if ranks.n > 1:  # the same weights by now, but dropout of their own
         lightning.seed_everything(seed + RANK_STRIDE * ranks.rank, workers=True, verbose=False)
     ranks.barrier()

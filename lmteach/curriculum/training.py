@@ -60,20 +60,7 @@ def train_student(
     data = PseudoLabelDataModule(
         labelled, encoder, batch_size=settings.batch_size, seed=seed, drop_last=settings.drop_last
     )
-    device = device_name(recipe.trainer.accelerator)
-    precision: Any = {"bf16": "bf16-mixed", "fp32": "32-true"}[choose_precision(settings.precision, device)]
-    trainer = quiet_trainer(
-        accelerator=recipe.trainer.accelerator,
-        devices=recipe.trainer.devices,
-        num_nodes=recipe.trainer.num_nodes,
-        strategy=strategy_of(recipe.trainer),
-        precision=precision,
-        max_epochs=settings.epochs,
-        accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=settings.gradient_clip,
-        callbacks=[TrainingProgress(console)],
-        logger=list(loggers) or False,
-    )
+    trainer = quiet_trainer(recipe, [TrainingProgress(console)], loggers)
     ranks.barrier()
     with interruptible():
         trainer.fit(module, datamodule=data)
@@ -119,13 +106,25 @@ def strategy_of(trainer: TrainerSection) -> str:
     return "ddp" if several and trainer.strategy == "auto" else trainer.strategy
 
 
-def quiet_trainer(**options: Any) -> lightning.Trainer:
-    """Return a Trainer that leaves progress to our console, checkpoints to the cycle, shards to our sampler."""
+def quiet_trainer(recipe: Recipe, callbacks: list[Callback], loggers: Sequence[Any]) -> lightning.Trainer:
+    """Return a recipe's Trainer: progress is left to our console, checkpoints to the cycle, shards to our sampler."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
+    settings, device = recipe.training, device_name(recipe.trainer.accelerator)
+    precision: Any = {"bf16": "bf16-mixed", "fp32": "32-true"}[choose_precision(settings.precision, device)]
     return lightning.Trainer(
-        **{"logger": False, **options},
+        accelerator=recipe.trainer.accelerator,
+        devices=recipe.trainer.devices,
+        num_nodes=recipe.trainer.num_nodes,
+        strategy=strategy_of(recipe.trainer),
+        precision=precision,
+        max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.gradient_clip,
+        callbacks=callbacks,
+        logger=list(loggers) or False,
+        num_sanity_val_steps=0,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

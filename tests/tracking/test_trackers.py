@@ -201,8 +201,9 @@ def test_a_logger_that_fails_in_training_ends_no_training(
 
 def test_without_trackers_training_leaves_no_logs_of_lightnings_own() -> None:
     from lmteach.curriculum.training import quiet_trainer
+    from lmteach.recipe.schema import Recipe, TrainerSection
 
-    assert quiet_trainer(max_epochs=1, accelerator="cpu").logger is None
+    assert quiet_trainer(Recipe(trainer=TrainerSection(accelerator="cpu")), [], []).logger is None
 
 
 def test_a_resumed_run_may_be_tracked_otherwise(tracked: Path, own_cache: Path) -> None:
