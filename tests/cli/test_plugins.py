@@ -179,7 +179,9 @@ def test_a_broken_contract_is_named_with_what_it_breaks(call: Any, tmp_path: Pat
 
 
 def test_checking_says_how_many_and_what_was_left_out(call: Any) -> None:
-    status, out, _ = call("plugins", "check", "random", "yes_rate=0.2", "--other", "seed=1")
+    status, out, _ = call(
+        "plugins", "check", "random", "--kind", "teacher", "yes_rate=0.2", "--other", "seed=1"
+    )
     assert (status, out.splitlines()[-1]) == (0, "teacher random: 13 of 13 kept")
     status, out, _ = call("plugins", "check", "oracle", "--leave-out", "test_closing_twice_is_no_error")
     assert (status, out.splitlines()[-1]) == (0, "teacher oracle: 12 of 12 kept, 1 left out")
@@ -191,10 +193,16 @@ def test_checking_says_how_many_and_what_was_left_out(call: Any) -> None:
     [
         (("randm",), "There is no plugin named 'randm'. Did you mean 'random'?"),
         (("transformers",), "'transformers' is the name of the teacher and of the encoder."),
-        (("random", "yes_rat=1"), "RandomTeacher has no key 'yes_rat'. Did you mean 'yes_rate'?"),
-        (("random", "yes_rate=2"), "A yes-rate lies between 0 and 1."),
-        (("random", "--other", "sed=1"), "RandomTeacher has no key 'sed'. Did you mean 'seed'?"),
-        (("random", "--leave-out", "nothing"), "The suite has no test 'nothing'."),
+        (
+            ("random", "--kind", "teacher", "yes_rat=1"),
+            "RandomTeacher has no key 'yes_rat'. Did you mean 'yes_rate'?",
+        ),
+        (("random", "--kind", "teacher", "yes_rate=2"), "A yes-rate lies between 0 and 1."),
+        (
+            ("random", "--kind", "teacher", "--other", "sed=1"),
+            "RandomTeacher has no key 'sed'. Did you mean 'seed'?",
+        ),
+        (("random", "--kind", "teacher", "--leave-out", "nothing"), "The suite has no test 'nothing'."),
         (("ensemble",), "An ensemble needs members."),
     ],
 )
@@ -206,6 +214,6 @@ def test_what_cannot_be_checked_is_said(call: Any, arguments: tuple[str, ...], s
 
 def test_an_identity_that_does_not_change_is_a_fault(call: Any) -> None:
     """`yes_rate` of the random teacher is part of its identity; its own default again is not another."""
-    status, out, _ = call("plugins", "check", "random", "--other", "yes_rate=0.5")
+    status, out, _ = call("plugins", "check", "random", "--kind", "teacher", "--other", "yes_rate=0.5")
     assert status == 1
     assert "FAILED  the_identity_tells_configurations_apart" in out
