@@ -9,12 +9,12 @@ Shape legend: n documents, r of them read, C classes, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from lmteach import registry
 from lmteach.curriculum.class_teacher import ask_classes, class_names
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelled import LabelledTexts, one_hot
@@ -26,6 +26,7 @@ from lmteach.tracking.run_folder import RunFolder, read_json, write_json
 
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Documents
+    from lmteach.students.protocol import Encoder
 
 Part = Literal["train", "extra"]
 PARTS: tuple[Part, ...] = ("train", "extra")
@@ -100,9 +101,12 @@ def out_of_sample(
 def embed(context: RunContext, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return unit vectors [n, D] of texts by the untuned student, or by the first backbone of a frozen one."""
     student = context.recipe.student
-    model = student.backbones[0].model if student.tuning == "frozen" else None
-    encoder = context.new_encoder(None if model is None else Path(model))
-    return encode(context, encoder, texts, "search", "encode texts")
+    section = dict(student.encoder)
+    if student.tuning == "frozen":
+        first = student.backbones[0]
+        section |= {"model": first.model, "document_length": first.max_tokens}
+    encoder: Encoder = registry.build("encoder", section)
+    return encode(context, encoder, texts, "document", "encode texts")
 
 
 def summarise(
