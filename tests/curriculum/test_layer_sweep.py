@@ -77,7 +77,7 @@ def test_all_backbones_and_test_gold_on_request(call: Call, recipe: Path) -> Non
     )
     status, _, err = call("fit", "--recipe", recipe)
     assert status == 0, err
-    assert "features mini: all 60 texts from the store" in err
+    assert "features mini: all 90 texts from the store" in err, "training and test texts"
     assert "features mini: all 30 texts from the store" in err
 
 
