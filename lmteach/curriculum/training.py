@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from lmteach.curriculum.datamodule import PseudoLabelDataModule, PseudoLabels
 from lmteach.curriculum.ranks import SOLO, Ranks
@@ -113,7 +114,10 @@ def quiet_trainer(recipe: Recipe, callbacks: list[Callback], loggers: Sequence[A
     warnings.filterwarnings("ignore", module="lightning")
     settings, device = recipe.training, device_name(recipe.trainer.accelerator)
     precision: Any = {"bf16": "bf16-mixed", "fp32": "32-true"}[choose_precision(settings.precision, device)]
+    # A job that SLURM requeues goes on by --resume; Lightning's own way would write checkpoints of its own.
+    slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
     return lightning.Trainer(
+        plugins=[SLURMEnvironment(auto_requeue=False)] if slurm else None,
         accelerator=recipe.trainer.accelerator,
         devices=recipe.trainer.devices,
         num_nodes=recipe.trainer.num_nodes,
