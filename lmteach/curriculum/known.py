@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 Positions = npt.NDArray[np.int64]
 
 DOCUMENTS_A_LOOK = 1024  # looked up in the store at a time
-FREE_KEYS = ("name", "budget", "run", "trainer", "evaluation", "tracking")  # of a recipe: they decide no judgement
-SHORTLIST_KEYS = ("corpus", "seed", "student", "search")  # they decide the first cycle's shortlist,
-WARMUP_KEYS = ("warmup", "training", "loss")  # and these too where the student is warmed up first
+# Of a recipe's keys these decide no judgement,
+FREE_KEYS = ("name", "budget", "run", "trainer", "evaluation", "tracking")
+# these the first cycle's shortlist,
+SHORTLIST_KEYS = ("corpus", "seed", "student", "search")
+# and these too where the student is warmed up first.
+WARMUP_KEYS = ("warmup", "training", "loss")
 
 
 NO_WARM_STUDENT = (
