@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
-from lmteach.curriculum.protocol import CycleResult, CycleState
+from lmteach.curriculum.protocol import CycleState
 from lmteach_plugins.curricula.growing import (
-    GrowingConfig,
+    GrowingCurriculum,
     Positions,
     draw_pool,
     draw_random,
-    still_rising,
 )
 
 Vectors = npt.NDArray[np.float32]
 
 
-class CoverageCurriculum:
+class CoverageCurriculum(GrowingCurriculum):
     """Each next document is the one farthest from its nearest labelled one, by the untuned student's vectors."""
-
-    Config = GrowingConfig
-
-    def __init__(self, config: GrowingConfig) -> None:
-        config.check()
-        self.config = config
-
-    @property
-    def max_cycles(self) -> int:
-        return self.config.cycles
 
     def select(self, state: CycleState) -> Positions:
         pool = draw_pool(self.config, state)
         if state.vectors is None or len(pool) <= self.config.n_documents:
             return draw_random(pool, self.config.n_documents, state)
         return np.sort(pool[spread(state, pool, self.config.n_documents)])
-
-    def keep_going(self, history: Sequence[CycleResult]) -> bool:
-        return still_rising(self.config, history)
 
 
 def spread(state: CycleState, pool: Positions, n: int) -> npt.NDArray[np.int64]:

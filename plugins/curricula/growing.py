@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -59,11 +60,25 @@ def draw_random(positions: Positions, n: int, state: CycleState) -> Positions:
     return np.sort(rng.permutation(positions)[:n])
 
 
-def still_rising(config: GrowingConfig, history: Sequence[CycleResult]) -> bool:
-    """Return whether another cycle is worth its labels: the stop-when-flat rule."""
-    if len(history) >= config.cycles:
-        return False
-    if len(history) <= config.patience:
-        return True
-    values = [result.dev_p1 for result in history]
-    return max(values[-config.patience :]) >= max(values[: -config.patience]) + config.flat
+class GrowingCurriculum:
+    """The base of curricula that grow; `select` is theirs."""
+
+    Config: ClassVar[type[GrowingConfig]] = GrowingConfig
+
+    def __init__(self, config: GrowingConfig) -> None:
+        config.check()
+        self.config = config
+
+    @property
+    def max_cycles(self) -> int:
+        return self.config.cycles
+
+    def keep_going(self, history: Sequence[CycleResult]) -> bool:
+        """Return whether another cycle is worth its labels: the stop-when-flat rule."""
+        config = self.config
+        if len(history) >= config.cycles:
+            return False
+        if len(history) <= config.patience:
+            return True
+        values = [result.dev_p1 for result in history]
+        return max(values[-config.patience :]) >= max(values[: -config.patience]) + config.flat

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from lmteach.curriculum.protocol import CycleResult, CycleState
+from lmteach.curriculum.protocol import CycleState
 from lmteach_plugins.curricula.growing import (
-    GrowingConfig,
+    GrowingCurriculum,
     Positions,
     draw_pool,
     draw_random,
-    still_rising,
 )
 
 
-class RandomCurriculum:
+class RandomCurriculum(GrowingCurriculum):
     """Label `n_documents` by chance in each cycle, until the learning curve is flat."""
-
-    Config = GrowingConfig
-
-    def __init__(self, config: GrowingConfig) -> None:
-        config.check()
-        self.config = config
-
-    @property
-    def max_cycles(self) -> int:
-        return self.config.cycles
 
     def select(self, state: CycleState) -> Positions:
         return draw_random(draw_pool(self.config, state), self.config.n_documents, state)
-
-    def keep_going(self, history: Sequence[CycleResult]) -> bool:
-        return still_rising(self.config, history)

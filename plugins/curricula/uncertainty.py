@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
-from lmteach.curriculum.protocol import CycleResult, CycleState
+from lmteach.curriculum.protocol import CycleState
 from lmteach_plugins.curricula.growing import (
-    GrowingConfig,
+    GrowingCurriculum,
     Positions,
     draw_pool,
     draw_random,
-    still_rising,
 )
 
 
-class UncertaintyCurriculum:
+class UncertaintyCurriculum(GrowingCurriculum):
     """The first cycle by chance, then those with the least lead of the best class over the second.
 
     Where several classes may apply, those whose class nearest to one half is nearest.
     """
-
-    Config = GrowingConfig
-
-    def __init__(self, config: GrowingConfig) -> None:
-        config.check()
-        self.config = config
-
-    @property
-    def max_cycles(self) -> int:
-        return self.config.cycles
 
     def select(self, state: CycleState) -> Positions:
         pool = draw_pool(self.config, state)
@@ -39,9 +26,6 @@ class UncertaintyCurriculum:
             return draw_random(pool, self.config.n_documents, state)
         order = np.argsort(margins(state.probabilities(pool)), kind="stable")
         return np.sort(pool[order[: self.config.n_documents]])
-
-    def keep_going(self, history: Sequence[CycleResult]) -> bool:
-        return still_rising(self.config, history)
 
 
 def margins(p_nC: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
