@@ -16,6 +16,7 @@ from lmteach import registry
 from lmteach.errors import PluginError, RecipeError
 from lmteach.recipe.load import LoadedRecipe, flatten, load_recipe, resolve_section, to_yaml
 from lmteach.recipe.schema import Recipe
+from lmteach_plugins.teachers.oracle import OracleTeacher
 
 SCRATCH = """
 from dataclasses import dataclass, field
@@ -140,17 +141,14 @@ def test_all_problems_come_at_once_each_with_its_place(load) -> None:
         assert any(place in line and said in line for line in lines), (place, said, lines)
 
 
+ORACLE = dataclasses.asdict(OracleTeacher.Config())
+
+
 def test_another_plugin_drops_the_former_ones_keys(load) -> None:
     parent = "teacher: {name: transformers, model: big, prompt: pointwise}\nseed: 5"
     child = "extends: parent\nteacher: {name: oracle, noise: 0.25}"
     recipe = load(child, parent=parent).recipe
-    assert recipe.teacher == {
-        "name": "oracle",
-        "noise": 0.25,
-        "systematic": 0.0,
-        "unread": 0.0,
-        "seed": None,
-    }
+    assert recipe.teacher == {"name": "oracle", **ORACLE, "noise": 0.25}
     assert recipe.seed == 5
 
 
@@ -190,7 +188,7 @@ def test_members_are_as_strict_as_teachers(load) -> None:
         return load(f"teacher: {{name: ensemble, members: [{', '.join(members)}]}}")
 
     members = ensemble("{name: oracle, noise: 0.5}", "{name: random}").recipe.teacher["members"]
-    assert members[0] == {"name": "oracle", "noise": 0.5, "systematic": 0.0, "unread": 0.0, "seed": None}
+    assert members[0] == {"name": "oracle", **ORACLE, "noise": 0.5}
     assert members[1]["name"] == "random"
     for wrong, said in [
         (

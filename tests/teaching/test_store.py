@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -395,45 +396,47 @@ class TestFaults:
             Store.open(url)
         assert "secret" not in str(caught.value)
 
-    def test_a_folder_that_may_not_be_written(self, tmp_path: Path) -> None:
-        """As root nothing is forbidden, so a child without rights tries."""
-        with Store.open(tmp_path / "s.sqlite") as store:
-            store.put_many(some_records(10))
-        (tmp_path / "s.sqlite").chmod(0o444)
-        said = tmp_path / "said"
-        said.touch()
-        said.chmod(0o666)
-        opened = [
-            folder for folder in (tmp_path, *tmp_path.parents[:2]) if folder.stat().st_uid == os.getuid()
-        ]
-        for folder in opened:
+    def test_a_folder_that_may_not_be_written(self) -> None:
+        """As root nothing is forbidden, so a process without rights tries; a fork might wait for another's lock."""
+        with tempfile.TemporaryDirectory() as name:  # not tmp_path, whose parents are root's alone
+            folder = Path(name)
+            with Store.open(folder / "s.sqlite") as store:
+                store.put_many(some_records(10))
+            (folder / "s.sqlite").chmod(0o444)
             folder.chmod(0o555)
-        try:
-            child = os.fork()
-            if child == 0:
-                os._exit(_write_without_rights(tmp_path, said))
-            os.waitpid(child, 0)
-        finally:
-            for folder in opened:
-                folder.chmod(0o700)
-        lines = said.read_text().splitlines()
+            script = f"{_LOADED}._write_without_rights(Path({name!r}))"
+            done = subprocess.run(
+                [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=120
+            )
+            folder.chmod(0o700)
+        lines = done.stdout.splitlines()
         assert len(lines) == 3, lines
         assert all("allow it" in line or "cannot be made" in line for line in lines), lines
 
 
-def _write_without_rights(folder: Path, said: Path) -> int:
+_LOADED = f"""
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("test_store", {__file__!r})
+module = sys.modules["test_store"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module"""
+
+
+def _write_without_rights(folder: Path) -> None:
+    """Try as nobody, and print what came of it; what that needs is imported before, by a store elsewhere."""
+    with tempfile.TemporaryDirectory() as name, Store.open(Path(name) / "s.sqlite") as store:
+        store.put_many(some_records(1))
     if os.getuid() == 0:
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
-    with said.open("a") as file:
-        for name in ("s.sqlite", "new.sqlite", "sub/new.sqlite"):
-            try:
-                Store.open(folder / name).put_many(some_records(1, start=99))
-                print("written", file=file)
-            except BaseException as error:
-                print(str(error).replace("\n", " "), file=file)
-    return 0
+    for name in ("s.sqlite", "new.sqlite", "sub/new.sqlite"):
+        try:
+            Store.open(folder / name).put_many(some_records(1, start=99))
+            print("written")
+        except BaseException as error:
+            print(str(error).replace("\n", " "))
 
 
 @pytest.fixture
