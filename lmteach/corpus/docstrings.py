@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ def inspect_module(name: str) -> tuple[str, list[Docstring]]:
         if inspect.isclass(value):
             members = sorted(vars(value).items())
             found += [(f"{attribute}.{n}", m) for n, m in members if n[0] != "_" and inspect.isroutine(m)]
-    docstrings = [Docstring(name, n, inspect.cleandoc(d)) for n, v in found if (d := _own_doc(v))]
+    own = [(n, v) for n, v in found if _is_of_the_library(v)]
+    docstrings = [Docstring(name, n, inspect.cleandoc(d)) for n, v in own if (d := _own_doc(v))]
     return inspect.cleandoc(module.__doc__ or ""), docstrings
 
 
@@ -134,6 +136,12 @@ def _public_names(module: ModuleType) -> list[str]:
         return [n for n in names if not n.startswith("_")]
     homes = {module.__name__, "_" + module.__name__}
     return [n for n, v in vars(module).items() if n[0] != "_" and getattr(v, "__module__", None) in homes]
+
+
+def _is_of_the_library(value: Any) -> bool:
+    """False for what another package put in its place: lightning, say, replaces `warnings.formatwarning`."""
+    home = getattr(value, "__module__", None)
+    return not isinstance(home, str) or home.partition(".")[0] in sys.stdlib_module_names
 
 
 def _own_doc(value: Any) -> str | None:

@@ -126,6 +126,21 @@ def test_a_module_that_this_python_lacks_has_none() -> None:
     assert inspect_module("no_such_module_at_all") == ("", [])
 
 
+def test_what_a_package_put_into_a_standard_module_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning replaces `warnings.formatwarning`: the corpus must not hang on what was imported before."""
+    before = inspect_module("bisect")
+    assert any(found.name == "insort_left" for found in before[1])
+
+    def insort_left(*_: object) -> None:
+        """Another package's."""
+
+    insort_left.__module__ = "another_package.patches"
+    monkeypatch.setattr("bisect.insort_left", insort_left)
+    texts = {found.text for found in inspect_module("bisect")[1]}
+    assert "Another package's." not in texts
+    assert texts < {found.text for found in before[1]}
+
+
 def test_only_modules_of_the_standard_library_are_ever_imported() -> None:
     assert {name.partition(".")[0] for name in C_MODULES} <= set(sys.stdlib_module_names)
 
