@@ -128,15 +128,15 @@ def test_a_module_that_this_python_lacks_has_none() -> None:
 
 def test_what_a_package_put_into_a_standard_module_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning replaces `warnings.formatwarning`: the corpus must not hang on what was imported before."""
-    before = inspect_module("bisect")
-    assert any(found.name == "insort_left" for found in before[1])
+    before = inspect_module("heapq")
+    assert any(found.name == "heappush" for found in before[1])
 
-    def insort_left(*_: object) -> None:
+    def heappush(*_: object) -> None:
         """Another package's."""
 
-    insort_left.__module__ = "another_package.patches"
-    monkeypatch.setattr("bisect.insort_left", insort_left)
-    texts = {found.text for found in inspect_module("bisect")[1]}
+    heappush.__module__ = "another_package.patches"
+    monkeypatch.setattr("heapq.heappush", heappush)
+    texts = {found.text for found in inspect_module("heapq")[1]}
     assert "Another package's." not in texts
     assert texts < {found.text for found in before[1]}
 
