@@ -61,7 +61,7 @@ def fit(recipe: Recipe, console: Console, *, resume: bool = False) -> dict[str, 
     if place is not None:
         return _fit_launched(recipe, console, place, resume)
     with claimed_folder(recipe, resume=resume) as folder:
-        if (final := _finished(recipe, folder, console)) is not None:
+        if (final := finished(recipe, folder, console)) is not None:
             return final
         if n_ranks(recipe.trainer) == 1:
             return run_part(recipe, folder, console, SOLO)
@@ -80,19 +80,19 @@ def _fit_launched(recipe: Recipe, console: Console, place: Place, resume: bool) 
             return final
         with claimed_folder(recipe, resume=resume) as folder:
             ranks.scratch = folder.path / SCRATCH
-            done = _finished(recipe, folder, console)
+            done = finished(recipe, folder, console)
             ranks.share({"folder": str(folder.path), "final": done})
             return done or run_part(recipe, folder, console, ranks)
 
 
-def _finished(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any] | None:
+def finished(recipe: Recipe, folder: RunFolder, console: Console) -> dict[str, Any] | None:
     """Return a finished run's final line, printed again; None where there is something left to do."""
-    finished = [event for event in folder.events() if event.get("event") == "final"]
-    if not finished:
+    finals = [event for event in folder.events() if event.get("event") == "final"]
+    if not finals:
         return None
     console.say(f"{folder.path} is finished already; nothing was done again.")
-    _print_finished(recipe, folder, console, finished[-1])
-    return finished[-1]
+    _print_finished(recipe, folder, console, finals[-1])
+    return finals[-1]
 
 
 def run_part(recipe: Recipe, folder: RunFolder, console: Console, ranks: Ranks) -> dict[str, Any]:

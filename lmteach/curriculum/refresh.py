@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.corpus.corpus import Corpus, LabelSet
+from lmteach.curriculum.beginning import begin_run
 from lmteach.curriculum.claim import claimed_folder
 from lmteach.curriculum.context import RunContext, open_context
-from lmteach.curriculum.cycles import Attempt, end_cycle, fingerprints_of, keep_student
+from lmteach.curriculum.cycles import Attempt, end_cycle, fingerprints_of, finished, keep_student
 from lmteach.curriculum.earlier import EarlierLabels, read_earlier
-from lmteach.curriculum.finish import cycle_events, finish_run
+from lmteach.curriculum.finish import finish_run
 from lmteach.curriculum.labelling import (
     build_index,
     find_candidates,
@@ -37,11 +38,8 @@ from lmteach.recipe.check import check_recipe
 from lmteach.recipe.load import load_recipe
 from lmteach.search.shortlist import Shortlist
 from lmteach.students.label_set import LabelVectors, load_label_set, read_label_set
-from lmteach.teaching.cost import Spent
 from lmteach.teaching.store import Store
-from lmteach.tracking.manifest import describe_run
-from lmteach.tracking.run_folder import RunFolder, read_json, write_json, write_whole
-from lmteach.tracking.tables import print_final
+from lmteach.tracking.run_folder import RunFolder, write_whole
 
 if TYPE_CHECKING:
     from lmteach.curriculum.datamodule import PseudoLabels
@@ -86,12 +84,7 @@ def refresh(run: Path, overrides: Sequence[str], console: Console, *, resume: bo
     recipe.trainer.devices = recipe.trainer.num_nodes = 1  # a few documents: not worth several processes
     check_recipe(recipe)
     with claimed_folder(recipe, resume=resume) as folder:
-        finished = [event for event in folder.events() if event.get("event") == "final"]
-        if finished:
-            console.say(f"{folder.path} is finished already; nothing was done again.")
-            print_final(console, finished[-1], [event["dev_p1"] for event in cycle_events(folder)])
-            return finished[-1]
-        return _run(start, recipe, before, folder, console)
+        return finished(recipe, folder, console) or _run(start, recipe, before, folder, console)
 
 
 def _open_source(source: RunFolder) -> Refresh:
@@ -121,12 +114,9 @@ def _run(
         context = open_context(recipe, console, store=store)
         context.corpus = with_labels(context.corpus, start.labels)
         context.trackers = trackers
-        context.spent_path = folder.path / "spent.json"
-        if context.spent_path.is_file():
-            context.budget.spent = Spent(**read_json(context.spent_path))
-        if not folder.manifest.is_file():
-            fingerprints = {**fingerprints_of(context), "refreshed_from": str(start.source.path)}
-            write_json(folder.manifest, describe_run(seed=recipe.seed, fingerprints=fingerprints))
+        begin_run(
+            context, folder, lambda c: {**fingerprints_of(c), "refreshed_from": str(start.source.path)}
+        )
         _cycle(context, start, before, folder)
         served = LabelSet(tuple(start.labels.names), tuple(start.labels.texts))
         keep_student(context, folder.cycle(0) / "student", folder, served)
