@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from lmteach.curriculum.datamodule import LengthSortedBatches
+from lmteach.curriculum.datamodule import LengthSortedBatches, Positions
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.training import (
     RANK_STRIDE,
@@ -97,7 +97,7 @@ class ClassDataModule(lightning.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             n_ranks=self.trainer.world_size if self.trainer else 1,
         )
-        return DataLoader(_Positions(len(lengths)), batch_sampler=sampler, collate_fn=examples.batch)
+        return DataLoader(Positions(len(lengths)), batch_sampler=sampler, collate_fn=examples.batch)
 
 
 def train_classifier(
@@ -211,16 +211,3 @@ class BestEpoch(Callback):
             "validation_loss": self.best["loss"],
             "validation_accuracy": self.best["accuracy"],
         }
-
-
-class _Positions(Dataset[int]):
-    """The dataset is only its positions: collating reads what a batch needs."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, i: int) -> int:
-        return i

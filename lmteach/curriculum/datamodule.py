@@ -78,7 +78,7 @@ class PseudoLabelDataModule(lightning.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             n_ranks=trainer.world_size if trainer else 1,
         )
-        return DataLoader(_Positions(len(lengths)), batch_sampler=sampler, collate_fn=self._collate)
+        return DataLoader(Positions(len(lengths)), batch_sampler=sampler, collate_fn=self._collate)
 
     def _collate(self, positions: list[int]) -> TripletBatch:
         assert self.pseudo_labels is not None
@@ -142,8 +142,8 @@ class LengthSortedBatches(Sampler[list[int]]):
             yield turn[self.rank % len(turn)]  # the last turn may be short: then ranks share a batch
 
 
-class _Positions(Dataset[int]):
-    """The dataset is only its positions: everything else is in memory already."""
+class Positions(Dataset[int]):
+    """A dataset of positions alone: collating reads what a batch needs."""
 
     def __init__(self, n: int) -> None:
         self.n = n
