@@ -22,10 +22,11 @@ from lmteach.curriculum.training import (
     RANK_STRIDE,
     TrainingProgress,
     interruptible,
+    make_whole,
     quiet_trainer,
 )
+from lmteach.recipe.loss import build_loss
 from lmteach.recipe.schema import Recipe
-from lmteach.students.class_losses import build_loss
 from lmteach.students.class_student import ClassifierStudent, Inputs
 from lmteach.students.classifier import ClassBatch, ClassifierModule, ClassifierOptimizer
 from lmteach.teaching.energy import EnergyMeter
@@ -89,7 +90,7 @@ class ClassDataModule(lightning.LightningDataModule):
     ) -> DataLoader[Any]:
         lengths = examples.lengths_n
         sampler = LengthSortedBatches(
-            lengths.tolist(),
+            lengths,
             batch_size=self.batch_size,
             seed=self.seed,
             drop_last=drop_last,
@@ -119,7 +120,7 @@ def train_classifier(
         `steps`, `epochs`, mean `loss` of the last tenth of the steps, `parameters` that were trained,
         `train_seconds`; with validation texts also `best_epoch` (from 0), `validation_loss` and
         `validation_accuracy` of it; `peak_gib`, the process's greatest resident memory so far; and `joules`,
-        where the machine can be read.
+        where the machine can be read. Under FSDP also what this rank held of weights and optimizer state, in bytes.
     """
     lightning.seed_everything(seed, workers=True, verbose=False)
     settings, started, meter = recipe.training, time.monotonic(), EnergyMeter.find()
@@ -134,6 +135,7 @@ def train_classifier(
     ranks.barrier()
     with interruptible():
         trainer.fit(module, datamodule=data)
+    held = make_whole(module, trainer)
     tail = module.losses[-max(1, len(module.losses) // 10) :]
     trained = sum(p.numel() for p in student.body.parameters() if p.requires_grad)
     return {
@@ -145,6 +147,7 @@ def train_classifier(
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         / (2**30 if sys.platform == "darwin" else 2**20),
         **({} if meter is None else {"joules": meter.lap()}),
+        **held,
         **best.summary(),
     }
 
@@ -159,8 +162,7 @@ def _module_of(student: ClassifierStudent, recipe: Recipe) -> ClassifierModule:
         weight_decay=settings.weight_decay,
         schedule=settings.schedule,
     )
-    loss = build_loss(recipe.noise, multilabel=recipe.student.multilabel)
-    return ClassifierModule(student.body, loss, optimizer)
+    return ClassifierModule(student.body, build_loss(recipe), optimizer)
 
 
 class BestEpoch(Callback):

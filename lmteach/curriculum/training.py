@@ -12,12 +12,15 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lmteach.curriculum.datamodule import PseudoLabelDataModule, PseudoLabels
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.machine import choose_precision, device_name
+from lmteach.recipe.loss import build_loss
 from lmteach.recipe.schema import Recipe, TrainerSection
-from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions, TripletLossOptions
+from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions
+from lmteach.students.classifier import ClassifierModule
 from lmteach.students.protocol import Encoder
 from lmteach.tracking.console import Console, Progress
 
@@ -42,12 +45,13 @@ def train_student(
         loggers: Lightning's, of the training loss.
 
     Returns:
-        `steps`, and the mean `loss` of the last tenth of them.
+        `steps`, and the mean `loss` of the last tenth of them; under FSDP also what this rank held of weights
+        and optimizer state, in bytes.
     """
     lightning.seed_everything(seed, workers=True, verbose=False)
     settings = recipe.training
     module = BiEncoderModule(
-        encoder, _loss_options(recipe), _optimizer_options(recipe), settings.cached_batch
+        encoder, build_loss(recipe), _optimizer_options(recipe), settings.cached_batch
     )
 
     def labelled() -> PseudoLabels:
@@ -66,7 +70,21 @@ def train_student(
     with interruptible():
         trainer.fit(module, datamodule=data)
     tail = module.losses[-max(1, len(module.losses) // 10) :]
-    return {"steps": float(trainer.global_step), "loss": sum(tail) / max(1, len(tail))}
+    measured = {"steps": float(trainer.global_step), "loss": sum(tail) / max(1, len(tail))}
+    return {**measured, **make_whole(module, trainer)}
+
+
+def make_whole(module: BiEncoderModule | ClassifierModule, trainer: lightning.Trainer) -> dict[str, float]:
+    """Gather the weights of a student that trained divided among the ranks, on all of them.
+
+    Returns:
+        What this rank held; see `Divided.held_bytes`. Nothing where the student was whole all along.
+    """
+    if module.divided is None:
+        return {}
+    held = module.divided.held_bytes(trainer.optimizers)
+    module.divided.restore()
+    return held
 
 
 @contextmanager
@@ -82,15 +100,6 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
-def _loss_options(recipe: Recipe) -> TripletLossOptions:
-    weighted = recipe.loss.name == "weighted_triplet"
-    return TripletLossOptions(
-        margin=recipe.loss.margin,
-        n_negatives=recipe.loss.n_negatives,
-        temperature=recipe.loss.temperature if weighted else None,
-    )
-
-
 def _optimizer_options(recipe: Recipe) -> OptimizerOptions:
     settings = recipe.training
     return OptimizerOptions(
@@ -101,10 +110,16 @@ def _optimizer_options(recipe: Recipe) -> OptimizerOptions:
     )
 
 
-def strategy_of(trainer: TrainerSection) -> str:
-    """Return Lightning's name of the strategy: DDP for several processes, also where it would take another."""
-    several = trainer.devices * trainer.num_nodes > 1
-    return "ddp" if several and trainer.strategy == "auto" else trainer.strategy
+def strategy_of(trainer: TrainerSection) -> str | ModelParallelStrategy:
+    """Return Lightning's strategy: DDP for several processes, also where it would take another.
+
+    `fsdp` is its strategy for torch's `fully_shard`, which the modules call themselves: its own `fsdp` wants CUDA.
+    One process has nobody to divide weights with.
+    """
+    n = trainer.devices * trainer.num_nodes
+    if trainer.strategy == "fsdp":
+        return "auto" if n == 1 else ModelParallelStrategy(data_parallel_size=n, tensor_parallel_size=1)
+    return "ddp" if n > 1 and trainer.strategy == "auto" else trainer.strategy
 
 
 def quiet_trainer(recipe: Recipe, callbacks: list[Callback], loggers: Sequence[Any]) -> lightning.Trainer:
@@ -133,6 +148,7 @@ def quiet_trainer(recipe: Recipe, callbacks: list[Callback], loggers: Sequence[A
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        inference_mode=recipe.trainer.strategy != "fsdp",  # weights gathered there would be none for training
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from lmteach.errors import RecipeError
+from lmteach import registry
+from lmteach.errors import LmteachError, RecipeError, nearest_name
 from lmteach.recipe.check_classifier import classifier_problems
 from lmteach.recipe.check_supervision import supervision_problems
+from lmteach.recipe.loss import build_loss
 from lmteach.recipe.schema import Recipe
 
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "fsdp")
 GREATEST_SEED = 4_000_000_000  # 32 bits, and room for a cycle's number to be added
 
 
@@ -71,8 +74,6 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "training.epochs": recipe.training.epochs,
         "warmup.epochs": recipe.warmup.epochs,
         "training.lr": recipe.training.lr,
-        "loss.n_negatives": recipe.loss.n_negatives,
-        "loss.temperature": recipe.loss.temperature,
         "corpus.n_dev": recipe.corpus.n_dev + (recipe.student.kind == "classifier"),  # which may do without
         "evaluation.resamples": recipe.evaluation.resamples,
         "trainer.devices": recipe.trainer.devices,
@@ -83,11 +84,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     for key, value in positive.items():
         if not 0 < value < math.inf:  # so written, NaN is refused too
             yield f"{key} = {value} must be above 0."
-    if recipe.trainer.strategy != "auto" and not recipe.trainer.strategy.startswith("ddp"):
-        yield (
-            f"trainer.strategy = {recipe.trainer.strategy} is none of auto, ddp and its variants: "
-            "a student whose weights are divided among devices cannot be saved yet."
-        )
+    yield from _strategy_problems(recipe)
     yield from _range_problems(recipe)
     if recipe.training.batch_size == 1 and recipe.student.kind == "tagger":
         yield "training.batch_size = 1 leaves no other document's label as a negative; use 2 or more."
@@ -96,9 +93,35 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     yield from _calibration_problems(recipe)
     yield from classifier_problems(recipe)
     yield from supervision_problems(recipe)
+    yield from _part_problems(recipe)
     for key, value in vars(recipe.budget).items():
         if value is not None and not value > 0:
             yield f"budget.{key} = {value} must be above 0, or null for no cap."
+
+
+def _strategy_problems(recipe: Recipe) -> Iterator[str]:
+    strategy = recipe.trainer.strategy
+    if strategy not in STRATEGIES:
+        nearest = nearest_name(strategy, STRATEGIES)
+        meant = f" Did you mean '{nearest}'?" if nearest else ""
+        yield f"trainer.strategy = {strategy} is none of {', '.join(STRATEGIES)}.{meant}"
+    elif strategy == "fsdp" and recipe.student.kind == "classifier" and recipe.student.tuning == "frozen":
+        yield (
+            "trainer.strategy = fsdp has nothing to divide under student.tuning = frozen, which trains a head; "
+            "set trainer.strategy=ddp."
+        )
+
+
+def _part_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what loss and head say of their keys: both are cheap to build."""
+    parts: list[Callable[[], object]] = [lambda: build_loss(recipe)]
+    if recipe.student.kind == "classifier" and recipe.student.tuning == "frozen":
+        parts.append(lambda: registry.build("head", recipe.student.head))
+    for build in parts:
+        try:
+            build()
+        except LmteachError as error:
+            yield str(error)
 
 
 def _range_problems(recipe: Recipe) -> Iterator[str]:
@@ -117,12 +140,8 @@ def _range_problems(recipe: Recipe) -> Iterator[str]:
     for key, value in optional.items():
         if value is not None and not 0 < value < math.inf:
             yield f"{key} = {value} must be above 0, or null."
-    for key, value in {
-        "annotation.threshold": recipe.annotation.threshold,
-        "loss.margin": recipe.loss.margin,
-    }.items():
-        if not math.isfinite(value):
-            yield f"{key} = {value} must be a finite number."
+    if not math.isfinite(recipe.annotation.threshold):
+        yield f"annotation.threshold = {recipe.annotation.threshold} must be a finite number."
     if not 0 < recipe.annotation.keep <= 1:
         yield f"annotation.keep = {recipe.annotation.keep} is a share: above 0, at most 1."
     if not 0 <= recipe.annotation.quantile < 1:

@@ -1,7 +1,8 @@
 """What a recipe may say: one dataclass a section; defaults are the paper's (LMTX) where it names a value.
 
-The sections that name a plugin (`teacher`, `student.encoder`, `search.searcher`, `curriculum`) are open
-mappings here; `load.py` merges them into the plugin's own `Config`, so their keys are just as strict.
+The sections that name a plugin (`teacher`, `student.encoder`, `student.head`, `loss`, `search.searcher`,
+`curriculum`) are open mappings here; `load.py` merges them into the plugin's own `Config`, so their keys are just as
+strict.
 """
 
 from __future__ import annotations
@@ -67,19 +68,6 @@ class FusionSection:
 
 
 @dataclass
-class HeadSection:
-    """What turns the fused vector into a score for each class.
-
-    `double_softmax` trains on probabilities taken for logits, as the LLMEmbed authors' code does.
-    """
-
-    name: Literal["linear", "mlp"] = "linear"
-    hidden: list[int] = field(default_factory=lambda: [1024, 256])  # of `mlp`
-    dropout: float = 0.5  # of `mlp`, after each hidden layer
-    double_softmax: bool = False
-
-
-@dataclass
 class LoraSection:
     """Low-rank adapters, where `student.tuning` is lora. Empty `targets`: what peft takes for the architecture."""
 
@@ -105,17 +93,7 @@ class StudentSection:
     lora: LoraSection = field(default_factory=LoraSection)
     backbones: list[BackboneSection] = field(default_factory=list)
     fusion: FusionSection = field(default_factory=FusionSection)
-    head: HeadSection = field(default_factory=HeadSection)
-
-
-@dataclass
-class LossSection:
-    """A tagger's triplet loss (LMTX, section 3); a classifier's is in `noise`."""
-
-    name: Literal["triplet", "weighted_triplet"] = "weighted_triplet"
-    margin: float = 0.3
-    temperature: float = 0.1
-    n_negatives: int = 10
+    head: dict[str, Any] = field(default_factory=lambda: {"name": "linear"})  # of a frozen classifier
 
 
 @dataclass
@@ -203,18 +181,13 @@ class NoiseSection:
     """What a classifier's training makes of labels that may be wrong. The defaults are LlamBERT's: nothing.
 
     `labels`: the teacher's best class alone, or its probabilities. `weights`: all alike, or by the teacher's
-    margin. `drop`: leave out what confident learning (Northcutt et al. 2021) takes for mislabelled.
-    `loss`: see `students/class_losses.py`.
+    margin. `drop`: leave out what confident learning (Northcutt et al. 2021) takes for mislabelled. Losses that bear
+    errors are keys of `loss`.
     """
 
     labels: Literal["hard", "soft"] = "hard"
     weights: Literal["none", "confidence"] = "none"
     drop: Literal["none", "confident_learning"] = "none"
-    loss: Literal["ce", "gce", "sce"] = "ce"
-    q: float = 0.7  # of gce
-    alpha: float = 0.1  # of sce: the share of cross-entropy
-    beta: float = 1.0  # of sce: the share of reverse cross-entropy
-    smoothing: float = 0.0  # of the targets, towards all classes alike
 
 
 @dataclass
@@ -271,7 +244,7 @@ class TrainerSection:
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
-    strategy: str = "auto"  # of several devices: ddp
+    strategy: str = "auto"  # of several devices: ddp; fsdp for encoders too big for one
     timeout: float = 1800.0
 
 
@@ -320,7 +293,9 @@ class Recipe:
     classes: ClassesSection = field(default_factory=ClassesSection)
     noise: NoiseSection = field(default_factory=NoiseSection)
     student: StudentSection = field(default_factory=StudentSection)
-    loss: LossSection = field(default_factory=LossSection)
+    loss: dict[str, Any] = field(
+        default_factory=dict
+    )  # without a name: weighted_triplet of a tagger, ce of a classifier
     training: TrainingSection = field(default_factory=TrainingSection)
     warmup: WarmupSection = field(default_factory=WarmupSection)
     search: SearchSection = field(default_factory=SearchSection)

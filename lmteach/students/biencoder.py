@@ -15,10 +15,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lmteach.students.losses import triplet_loss
+from lmteach.students.divided import Divided, divide, most
 from lmteach.students.negatives import gather_labels, positive_mask
 from lmteach.students.optim import adamw_linear
-from lmteach.students.protocol import Encoder
+from lmteach.students.protocol import Encoder, TaggerLoss
 
 
 class TripletBatch(NamedTuple):
@@ -35,15 +35,6 @@ class TripletBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TripletLossOptions:
-    """See `lmteach.students.losses.triplet_loss`; `temperature` None = the plain form."""
-
-    margin: float = 0.3
-    n_negatives: int = 10
-    temperature: float | None = 0.1
-
-
-@dataclass(frozen=True)
 class OptimizerOptions:
     """See `lmteach.students.optim.adamw_linear`."""
 
@@ -54,7 +45,7 @@ class OptimizerOptions:
 
 
 class BiEncoderModule(lightning.LightningModule):
-    """One encoder for documents and labels, trained by the in-batch triplet loss (LMTX, section 3).
+    """One encoder for documents and labels, trained by a loss over in-batch cosines (LMTX, section 3).
 
     The labels of all ranks' documents are negatives; loss and gradients of n ranks are those of one process with
     the n batches as one.
@@ -67,7 +58,7 @@ class BiEncoderModule(lightning.LightningModule):
     def __init__(
         self,
         encoder: Encoder,
-        loss: TripletLossOptions,
+        loss: TaggerLoss,
         optimizer: OptimizerOptions,
         cached_batch: int | None = None,
     ) -> None:
@@ -77,19 +68,22 @@ class BiEncoderModule(lightning.LightningModule):
         self.loss = loss
         self.optimizer = optimizer
         self.losses: list[float] = []
+        self.divided: Divided | None = None
+
+    def configure_model(self) -> None:
+        """Divide the encoder's weights among the ranks where the strategy says so."""
+        if self.divided is None and (divided := divide(self, self.encoder)) is not None:  # type: ignore[arg-type]
+            self.divided, self.encoder = divided, divided.working
 
     def training_step(self, batch: TripletBatch, batch_index: int) -> Tensor:
         documents_BD = self._encode(batch.documents)
         labels_UD = self._encode(batch.labels)
         with torch.autocast(self.device.type, enabled=False):
             labels = gather_labels(labels_UD.float()[batch.drawn_B], batch.label_ids_B)
-            loss = triplet_loss(
+            loss = self.loss(
                 documents_BD.float() @ labels.vectors_GD.T,
                 positive_mask(batch.yes_ids_BP, labels.ids_G, labels.first),
-                margin=self.loss.margin,
-                n_negatives=self.loss.n_negatives,
-                temperature=self.loss.temperature,
-                first=labels.first,
+                labels.first,
             )
             # DDP takes the mean over ranks: a rank with a shorter batch must count for less in it.
             loss = loss * (len(documents_BD) * self._n_ranks() / len(labels.ids_G))
@@ -102,13 +96,22 @@ class BiEncoderModule(lightning.LightningModule):
 
     def _encode(self, texts: Mapping[str, Tensor]) -> Tensor:
         n = len(next(iter(texts.values())))
-        if self.cached_batch is None or n <= self.cached_batch or not self.training:
+        if self.cached_batch is None or not self.training:
+            return self.encoder(texts)
+        n_parts = -(-n // self.cached_batch)
+        if self.divided is not None:  # each pass gathers weights from all ranks, so all must make as many
+            n_parts = most(n_parts, self.device)
+        if n_parts == 1:
             return self.encoder(texts)
         vectors = []
-        for start in range(0, n, self.cached_batch):
-            part = {name: values_BT[start : start + self.cached_batch] for name, values_BT in texts.items()}
+        for start in range(0, n_parts * self.cached_batch, self.cached_batch):
+            rows = slice(start, start + self.cached_batch) if start < n else slice(1)
+            part = {name: values_BT[rows] for name, values_BT in texts.items()}
             vectors.append(checkpoint(self.encoder, part, use_reentrant=False))
-        return torch.cat(vectors)
+        vectors_ED = torch.cat(vectors)
+        if len(vectors_ED) == n:
+            return vectors_ED
+        return vectors_ED[:n] + 0.0 * vectors_ED[n:].sum()  # so that the surplus has a backward pass too
 
     def configure_optimizers(self) -> Any:
         return adamw_linear(

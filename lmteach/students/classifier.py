@@ -12,8 +12,9 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from lmteach.students.class_losses import ClassLoss
+from lmteach.students.divided import Divided, divide
 from lmteach.students.optim import adamw_linear
+from lmteach.students.protocol import ClassLoss
 
 
 class ClassBatch(NamedTuple):
@@ -47,6 +48,12 @@ class ClassifierModule(lightning.LightningModule):
         self.losses: list[float] = []
         self.validation: dict[str, float] = {}
         self._sums = [0.0] * 4
+        self.divided: Divided | None = None
+
+    def configure_model(self) -> None:
+        """Divide the body's weights among the ranks where the strategy says so."""
+        if self.divided is None and (divided := divide(self, self.body)) is not None:
+            self.divided, self.body = divided, divided.working
 
     def forward(self, inputs: Any) -> Tensor:
         logits_BC: Tensor = self.body(inputs)
