@@ -63,20 +63,20 @@ def fill(store: Path, n: int, n_layers: int, dim: int) -> None:
 
 def train(store: Path, n_layers: int, dim: int, kind: str) -> None:
     """Train for one epoch; print seconds and memory."""
+    from lmteach import registry
     from lmteach.curriculum.class_training import ClassExamples, train_classifier
-    from lmteach.recipe.schema import FusionSection, HeadSection, Recipe
+    from lmteach.recipe.schema import FusionSection, Recipe
     from lmteach.students.feature_store import FeatureColumn
     from lmteach.students.features import FeatureInputs, Located
     from lmteach.students.frozen import FusedBody
     from lmteach.students.fusions import build_fusion
-    from lmteach.students.heads import build_head
     from lmteach.tracking.console import Console
 
     shapes = {"llama": (n_layers, dim)}
     paper = kind == "paper"
     section = FusionSection(name="cooccurrence", width=1024, dropout=0.5) if paper else FusionSection()
     fusion = build_fusion(section, shapes)
-    head = build_head(HeadSection(name="mlp" if paper else "linear"), fusion.out_dim, 2)
+    head = registry.build("head", {"name": "mlp" if paper else "linear"}).module(fusion.out_dim, 2)
     body = FusedBody(fusion, head, shapes, normalise="standard")
     recipe = Recipe(name="memory")
     recipe.student.kind, recipe.trainer.accelerator = "classifier", "cpu"

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lmteach.students.losses import triplet_loss
+from lmteach import registry
 from lmteach.students.negatives import positive_mask
 
 
@@ -90,6 +90,7 @@ def _measure(task: str, run: Any, encoder: _Encoder, precision: str, arguments: 
     labels = torch.randint(5, 20_000, (n, max(4, arguments.tokens // 10)), device=device)
     ids_B = torch.arange(n, device=device)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-6, fused=True)
+    triplet_loss = registry.build("loss", {"name": "weighted_triplet"})
 
     def autocast() -> Any:
         return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
@@ -101,9 +102,7 @@ def _measure(task: str, run: Any, encoder: _Encoder, precision: str, arguments: 
     def train() -> None:
         with autocast():
             documents_BD, labels_BD = run(documents), run(labels)
-        loss = triplet_loss(
-            documents_BD @ labels_BD.T, positive_mask(ids_B.unsqueeze(1), ids_B), temperature=0.1
-        )
+        loss = triplet_loss(documents_BD @ labels_BD.T, positive_mask(ids_B.unsqueeze(1), ids_B))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -30,18 +30,19 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import numpy as np
 import torch
 
+from lmteach import registry
 from lmteach.corpus.load import load_corpus
 from lmteach.curriculum.datamodule import PseudoLabels
 from lmteach.curriculum.training import train_student
 from lmteach.machine import choose_precision
-from lmteach.recipe.schema import CorpusSection, LossSection, Recipe, TrainingSection
+from lmteach.recipe.schema import CorpusSection, Recipe, TrainingSection
 from lmteach.students.biencoder import BiEncoderModule
-from lmteach.students.losses import triplet_loss
 from lmteach.students.negatives import positive_mask
 from lmteach.students.pooled_encoder import PooledEncoder
 from lmteach.tracking.console import Console
 from lmteach.weights import MINILM, resolve
 
+LOSS = {"name": "weighted_triplet"}
 SKIPPED = 1  # steps before the clock starts
 LENGTHS = {"document": 256, "search": 256, "label": 32}  # MiniLM's own cut for documents
 Clock = Callable[[], float]
@@ -102,7 +103,7 @@ def _read(n: int) -> PseudoLabels:
 def _ours(data: PseudoLabels, batch: int, clock: Clock, precision: Any) -> float:
     encoder = PooledEncoder(str(resolve(MINILM)), lengths=LENGTHS)
     training = TrainingSection(batch_size=batch, lr=2e-5, warmup_steps=0, precision=precision)
-    recipe = Recipe(training=training, loss=LossSection(name="weighted_triplet"))
+    recipe = Recipe(training=training, loss=dict(LOSS))
     recipe.trainer.accelerator = "cpu"
     times: list[float] = []
     step = BiEncoderModule.training_step
@@ -125,16 +126,16 @@ class _Triplet(torch.nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.loss = model, registry.build("loss", LOSS)
 
     def forward(self, features: Sequence[dict[str, Any]], label_ids_B: torch.Tensor) -> torch.Tensor:
         documents_BD, labels_BD = (self.model(part)["sentence_embedding"] for part in features)
         with torch.autocast("cpu", enabled=False):
-            return triplet_loss(
+            loss: torch.Tensor = self.loss(
                 documents_BD.float() @ labels_BD.float().T,
                 positive_mask(label_ids_B.unsqueeze(1), label_ids_B),
-                temperature=0.1,
             )
+            return loss
 
 
 def _theirs(data: PseudoLabels, batch: int, clock: Clock, precision: str, *, own_loss: bool) -> float:

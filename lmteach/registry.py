@@ -22,6 +22,8 @@ KINDS = {
     "encoder": "lmteach.encoders",
     "searcher": "lmteach.searchers",
     "curriculum": "lmteach.curricula",
+    "head": "lmteach.heads",
+    "loss": "lmteach.losses",
 }
 
 

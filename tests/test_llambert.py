@@ -75,7 +75,7 @@ def trained(recipe: Path, cache_folder: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMTEACH_CACHE", str(cache_folder))
         folder = recipe.parent / "trained"
-        loaded = load_recipe(str(recipe), [f"run.folder={folder}", "noise.loss=gce"]).recipe
+        loaded = load_recipe(str(recipe), [f"run.folder={folder}", "loss.name=gce"]).recipe
         final = fit(loaded, Console(quiet=True))
     assert final["student"]["accuracy"] > 0.85
     assert 0.8 < final["teacher"]["train"]["accuracy"] < 1

@@ -38,7 +38,7 @@ def test_what_the_paper_variant_does_otherwise_is_what_its_comment_says() -> Non
         "name": "llmembed_paper",
         "student.fusion.normalise": "none",
         "student.fusion.sigma": 1.0,
-        "student.head.double_softmax": True,
+        "loss.double_softmax": True,
         "training.batch_size": 1024,
         "training.lr": 1e-4,
         "training.validation": 0.0,
@@ -56,7 +56,7 @@ def test_padding_is_in_the_mean_of_the_paper_variant_alone(path) -> None:
     recipe = load_recipe(path.name).recipe
     padded = [b.name for b in recipe.student.backbones if b.pooling == "padded_mean"]
     assert bool(padded) == path.stem.endswith("paper")
-    assert recipe.student.head.double_softmax == path.stem.endswith("paper")
+    assert recipe.loss["double_softmax"] == path.stem.endswith("paper")
     if "small" in path.stem:
         assert all(b.model.startswith("package:") for b in recipe.student.backbones)
 

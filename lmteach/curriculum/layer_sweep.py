@@ -16,9 +16,9 @@ from lmteach.curriculum.supervision import gold_texts, select
 from lmteach.errors import RecipeError, nearest_name
 from lmteach.metrics.intervals import Interval, bootstrap_intervals
 from lmteach.metrics.values import PerDocument
+from lmteach.recipe.loss import build_loss
 from lmteach.recipe.schema import Recipe
 from lmteach.students.backbone import Backbone
-from lmteach.students.class_losses import build_loss
 from lmteach.students.features import read_features
 from lmteach.students.layer_probe import Probed, ProbeOptions, fit_probe, right
 from lmteach.tracking.console import Console
@@ -93,7 +93,7 @@ def _sweep(context: RunContext, backbone: Backbone, *, test: bool) -> list[Layer
         inputs.located[backbone.name],
         np.concatenate([train.targets_nC, validation.targets_nC]),
         len(train),
-        build_loss(recipe.noise, multilabel=multilabel),
+        build_loss(recipe),
         options,
     )
     console.say(f"probe {backbone.name}: {len(layers)} layers in {time.monotonic() - started:.1f} s")

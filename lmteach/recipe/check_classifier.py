@@ -13,8 +13,6 @@ def classifier_problems(recipe: Recipe) -> Iterator[str]:
     student, settings = recipe.student, recipe.training
     if student.kind == "tagger":
         return
-    if student.head.double_softmax and student.multilabel:
-        yield "student.head.double_softmax has no meaning where student.multilabel."
     if not 0 <= settings.validation < 1:
         yield f"training.validation = {settings.validation} is a share: 0 or more, below 1."
     if settings.patience is not None and (settings.patience < 1 or not settings.validation):
@@ -53,7 +51,6 @@ def _frozen_problems(recipe: Recipe) -> Iterator[str]:
     for key, value in {
         "fusion.dropout": fusion.dropout,
         "fusion.backbone_dropout": fusion.backbone_dropout,
-        "head.dropout": student.head.dropout,
     }.items():
         if not 0 <= value < 1:
             yield f"student.{key} = {value} must be 0 or more, below 1."
@@ -61,8 +58,6 @@ def _frozen_problems(recipe: Recipe) -> Iterator[str]:
         yield f"student.fusion.width = {fusion.width} must be 1 or more, or null."
     if not 0 < fusion.sigma < math.inf:
         yield f"student.fusion.sigma = {fusion.sigma} must be above 0."
-    if any(width < 1 for width in student.head.hidden):
-        yield f"student.head.hidden = {student.head.hidden} must hold widths of 1 or more."
 
 
 def backbone_name(name: str, model: str) -> str:

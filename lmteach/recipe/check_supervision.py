@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from lmteach.recipe.schema import Recipe
@@ -29,13 +28,6 @@ def _noise_problems(recipe: Recipe) -> Iterator[str]:
     settings = recipe.noise
     if recipe.student.multilabel and settings.drop != "none":
         yield f"noise.drop = {settings.drop} is of one class a document, not of student.multilabel."
-    if not 0 < settings.q <= 1:
-        yield f"noise.q = {settings.q} must be above 0, at most 1."
-    if not 0 <= settings.smoothing < 1:
-        yield f"noise.smoothing = {settings.smoothing} must be 0 or more, below 1."
-    weights = (settings.alpha, settings.beta)
-    if not all(0 <= value < math.inf for value in weights) or not any(weights):
-        yield f"noise.alpha = {settings.alpha}, noise.beta = {settings.beta} must be 0 or more, and not both 0."
     if recipe.supervision == "gold" and (settings.labels, settings.weights, settings.drop) != (
         "hard",
         "none",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lmteach import registry
 from lmteach.errors import LmteachError, RecipeError, nearest_name
 from lmteach.recipe.layers import Leaf, read_layers
+from lmteach.recipe.loss import OF_KIND
 from lmteach.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 PLUGIN_SECTIONS = {
     "teacher": "teacher",
     "student.encoder": "encoder",
+    "student.head": "head",
+    "loss": "loss",
     "search.searcher": "searcher",
     "curriculum": "curriculum",
 }
@@ -118,7 +121,7 @@ def _apply(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Any], list[str]]:
     names: dict[str, str] = {}
     for section, kind in PLUGIN_SECTIONS.items():
         leaf = leaves.get(f"{section}.name")
-        names[section] = str(leaf.value if leaf else OmegaConf.select(tree, f"{section}.name"))
+        names[section] = str(leaf.value if leaf else _default_name(section, leaves))
         try:
             plugins[section] = registry.config_schema(registry.load(kind, names[section]))
         except LmteachError as error:
@@ -128,7 +131,7 @@ def _apply(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Any], list[str]]:
         key = leaf.key[len(section) + 1 :] if section else leaf.key
         if (section and key == "name") or (section and section not in plugins):
             continue
-        problem = _set(plugins[section] if section else tree, key, leaf, section)
+        problem = _set(plugins[section] if section else tree, key, leaf, section, names.get(section, ""))
         if problem:
             problems.append(problem)
     plain = OmegaConf.to_container(tree)
@@ -141,8 +144,20 @@ def _apply(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Any], list[str]]:
     return {str(k): v for k, v in plain.items()}, problems
 
 
-def _set(tree: DictConfig, key: str, leaf: Leaf, section: str) -> str | None:
-    """Set one leaf by its key below `tree`; return what is wrong with it, if anything."""
+def _default_name(section: str, leaves: Mapping[str, Leaf]) -> str:
+    """Return the plugin that a section names where no recipe does."""
+    if section == "loss":
+        kind = leaves.get("student.kind")
+        return OF_KIND.get(str(kind.value) if kind else Recipe().student.kind, OF_KIND["tagger"])
+    return str(flatten(dataclasses.asdict(Recipe()))[f"{section}.name"])
+
+
+def _set(tree: DictConfig, key: str, leaf: Leaf, section: str, plugin: str) -> str | None:
+    """Set one leaf by its key below `tree`; return what is wrong with it, if anything.
+
+    Args:
+        section, plugin: the plugin section that `tree` is, and the plugin it names; empty = the whole recipe.
+    """
     from omegaconf import AnyNode, DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -156,7 +171,7 @@ def _set(tree: DictConfig, key: str, leaf: Leaf, section: str) -> str | None:
         if part not in here:
             if issubclass(OmegaConf.get_type(node) or dict, dict):
                 break  # an open mapping of a plugin's Config takes any key
-            return _unknown(leaf, above, part, here)
+            return _unknown(leaf, above, part, here, "" if depth else plugin)
         if depth < len(parts) - 1:
             if isinstance(node._get_node(part), AnyNode):
                 node[part] = {}  # a value of any type becomes a mapping, say `prompt` with keys of its own
@@ -169,14 +184,36 @@ def _set(tree: DictConfig, key: str, leaf: Leaf, section: str) -> str | None:
     return None
 
 
-def _unknown(leaf: Leaf, above: str, part: str, here: list[str]) -> str:
+def _unknown(leaf: Leaf, above: str, part: str, here: list[str], plugin: str = "") -> str:
+    """Return what to say of a key that is not there.
+
+    Args:
+        plugin: the one whose Config it is not in.
+    """
+    text = f"{leaf.origin}: There is no key '{part}' " + (
+        f"in '{above}'." if above else "at the top of a recipe."
+    )
     near = nearest_name(part, here)
+    if near is None and plugin:
+        kind = PLUGIN_SECTIONS[above]
+        others = [entry.name for entry in registry.entries(kind) if part in _keys_of(kind, entry.name)]
+        if others:
+            have = f"{' and '.join(others)} {'has' if len(others) == 1 else 'have'} one"
+            return f"{text} The {kind} {plugin} has {', '.join(sorted(here)) or 'no keys'}; {have}."
     if near is None:  # the right name in the wrong section is a common slip
         known = flatten(dataclasses.asdict(Recipe()))
         near = next((key for key in known if key.rpartition(".")[2] == part), None)
-    section = f"in '{above}'" if above else "at the top of a recipe"
-    text = f"{leaf.origin}: There is no key '{part}' {section}."
-    return text + (f" Did you mean '{near}'?" if near else f" There are: {', '.join(sorted(here))}.")
+    return text + (
+        f" Did you mean '{near}'?" if near else f" There are: {', '.join(sorted(here)) or 'none'}."
+    )
+
+
+def _keys_of(kind: str, name: str) -> list[str]:
+    """Return the keys of an announced plugin; none of one that cannot be loaded."""
+    try:
+        return [f.name for f in dataclasses.fields(registry.load(kind, name).Config)]
+    except LmteachError:
+        return []
 
 
 def _to_recipe(plain: Mapping[str, Any], leaves: Mapping[str, Leaf]) -> Recipe:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lmteach.recipe.loss import loss_section
+
 if TYPE_CHECKING:
     from lmteach.recipe.schema import Recipe
 
@@ -35,7 +37,7 @@ def teaching_rows(recipe: Recipe, manifest: Mapping[str, Any]) -> list[list[str]
     rows += _start_rows(manifest)
     training = recipe.training
     said = f"{training.epochs} epoch(s), batch {training.batch_size}, learning rate {training.lr:g}"
-    rows.append(["training", said + ("" if classifier else f" a cycle, loss `{recipe.loss.name}`")])
+    rows.append(["training", said + ("" if classifier else f" a cycle, loss `{loss_section(recipe)['name']}`")])
     return rows
 
 
@@ -64,7 +66,7 @@ def _classifier_rows(recipe: Recipe) -> list[list[str]]:
     if student.tuning != "frozen":
         return [["student", f"an encoder with a classification head, tuned: {student.tuning}"]]
     backbones = ", ".join(f"`{backbone.model}`" for backbone in student.backbones)
-    said = f"a {student.head.name} head on frozen features, fused by `{student.fusion.name}`"
+    said = f"a {student.head['name']} head on frozen features, fused by `{student.fusion.name}`"
     return [
         ["student", said],
         ["backbones", f"{backbones}: not in this folder, loaded from where they are named"],

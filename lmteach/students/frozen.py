@@ -15,14 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lmteach import registry
 from lmteach.errors import RecipeError, RunError, nearest_name
 from lmteach.machine import device_name
-from lmteach.recipe.schema import BackboneSection, FusionSection, HeadSection, Recipe
+from lmteach.recipe.schema import BackboneSection, FusionSection, Recipe
 from lmteach.students.backbone import Backbone
 from lmteach.students.class_student import ClassCard
 from lmteach.students.features import FeatureInputs, read_features
 from lmteach.students.fusions import Fusion, Shapes, build_fusion
-from lmteach.students.heads import build_head
+from lmteach.students.protocol import Head
 from lmteach.tracking.console import Console
 
 HEAD = "head.safetensors"
@@ -35,7 +36,6 @@ class FusedBody(nn.Module):
     Args:
         normalise: `standard` by buffers that `set_statistics` fills, `l2` by each vector's length, or `none`.
         backbone_dropout: chance in training that a backbone is left out of a text; one always stays.
-        double_softmax: return probabilities instead of logits while training.
     """
 
     def __init__(
@@ -46,12 +46,10 @@ class FusedBody(nn.Module):
         *,
         normalise: str = "none",
         backbone_dropout: float = 0.0,
-        double_softmax: bool = False,
     ) -> None:
         super().__init__()
         self.fusion, self.head, self.shapes = fusion, head, dict(shapes)
         self.normalise, self.backbone_dropout = normalise, backbone_dropout
-        self.double_softmax = double_softmax
         for i, (n_layers, dim) in enumerate(self.shapes.values()):
             self.register_buffer(f"shift_{i}", torch.zeros(n_layers, dim))
             self.register_buffer(f"scale_{i}", torch.ones(n_layers, dim))
@@ -72,7 +70,7 @@ class FusedBody(nn.Module):
         if self.training and self.backbone_dropout:
             present_Bk = drop_backbones(present_Bk, self.backbone_dropout)
         logits_BC: Tensor = self.head(self.fusion(vectors, present_Bk))
-        return logits_BC.softmax(1) if self.training and self.double_softmax else logits_BC
+        return logits_BC
 
     def _normalised(self, i: int, x_BLD: Tensor) -> Tensor:
         if self.normalise == "standard":
@@ -121,18 +119,17 @@ class FrozenStudent:
         assert card.features is not None
         self.card, self.store = card, store
         self.fusion = FusionSection(**card.features["fusion"])
-        head = HeadSection(**card.features["head"])
+        head: Head = registry.build("head", card.features["head"])
         sections = [BackboneSection(**section) for section in card.features["backbones"]]
         self.backbones = [Backbone(section, device) for section in sections]
         self.shapes = {b.name: (len(b.section.layers), b.dim) for b in self.backbones}
         fusion = build_fusion(self.fusion, self.shapes)
         self._body = FusedBody(
             fusion,
-            build_head(head, fusion.out_dim, len(card.labels)),
+            head.module(fusion.out_dim, len(card.labels)),
             self.shapes,
             normalise=self.fusion.normalise,
             backbone_dropout=self.fusion.backbone_dropout,
-            double_softmax=head.double_softmax,
         )
 
     @classmethod
@@ -142,7 +139,7 @@ class FrozenStudent:
         features: dict[str, Any] = {
             "backbones": [dataclasses.asdict(b) for b in section.backbones],
             "fusion": dataclasses.asdict(section.fusion),
-            "head": dataclasses.asdict(section.head),
+            "head": dict(section.head),
         }
         card = ClassCard(tuple(labels), section.multilabel, "frozen", 0, features)
         return cls(card, store=Path(recipe.run.features), device=device_name(recipe.trainer.accelerator))

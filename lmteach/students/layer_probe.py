@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from lmteach.students.class_losses import ClassLoss
 from lmteach.students.features import Located
+from lmteach.students.protocol import ClassLoss
 
 Floats = npt.NDArray[np.float32]
 

@@ -1,17 +1,21 @@
-"""What an encoder is: text in, one vector out, with gradients."""
+"""What encoders, heads and losses are: the parts of a student that anyone can write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
-    from torch.nn import Parameter
+    from torch import Tensor
+    from torch.nn import Module, Parameter
 
 Kind = Literal["document", "search", "label"]
 """A document in training, a document in search (its own length), or a label."""
+
+StudentKind = Literal["tagger", "classifier"]
+"""A recipe's `student.kind`."""
 
 
 @runtime_checkable
@@ -40,3 +44,59 @@ class Encoder(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write a folder that `sentence_transformers.SentenceTransformer` loads and that encodes the same."""
+
+
+@runtime_checkable
+class Head(Protocol):
+    """What turns a classifier's fused vector into a score for each class. Built as `MyHead(config)`."""
+
+    Config: ClassVar[type[Any]]
+
+    def module(self, in_dim: int, n_classes: int) -> Module:
+        """Return a new module [B, in_dim] -> [B, n_classes]: logits, each row from its own vector alone.
+
+        Its first weights are drawn by torch's seed. Its state is kept in safetensors.
+        """
+
+
+@runtime_checkable
+class TaggerLoss(Protocol):
+    """What a tagger learns by. Built as `MyLoss(config)`; it has no weights of its own.
+
+    Shape legend: B documents, G labels drawn for them and for other ranks' documents (G = B in one process).
+    """
+
+    Config: ClassVar[type[Any]]
+    student_kind: ClassVar[StudentKind]
+    """`tagger`."""
+
+    def __call__(self, scores_BG: Tensor, positive_BG: Tensor, first: int = 0) -> Tensor:
+        """Return a scalar: the mean over the documents, each row's share made of its own row alone.
+
+        Args:
+            scores_BG: the cosine of document i and the label drawn for document j, fp32.
+            positive_BG: boolean; where label j is in document i's yes set, its own always: no negative of i.
+            first: the column of document 0's own label; document i's is `first + i`.
+        """
+
+
+@runtime_checkable
+class ClassLoss(Protocol):
+    """What a classifier learns by. Built as `MyLoss(config, multilabel)`; it has no weights of its own.
+
+    `multilabel`: any number of classes may apply to a text, each is judged for itself (sigmoid); else exactly one
+    (softmax). A loss that has no meaning there raises RecipeError. Shape legend: B texts, C classes.
+    """
+
+    Config: ClassVar[type[Any]]
+    student_kind: ClassVar[StudentKind]
+    """`classifier`."""
+
+    def __call__(self, logits_BC: Tensor, targets_BC: Tensor, weights_B: Tensor) -> Tensor:
+        """Return a scalar: the texts' losses, each times its weight, summed and divided by B.
+
+        Args:
+            logits_BC: fp32.
+            targets_BC: between 0 and 1, a teacher's probabilities also; without `multilabel` each row sums to 1.
+            weights_B: how much each text counts; 0 leaves it out.
+        """

@@ -66,7 +66,7 @@ def test_plugins_are_listed_with_where_each_comes_from(call) -> None:
     assert status == 0
     rows = [line.split() for line in out.splitlines()]
     kinds = [row[0] for row in rows]
-    assert list(dict.fromkeys(kinds)) == ["teacher", "encoder", "searcher", "curriculum"]
+    assert list(dict.fromkeys(kinds)) == ["teacher", "encoder", "searcher", "curriculum", "head", "loss"]
     known = {(row[0], row[1]) for row in rows}
     assert {("teacher", name) for name in ("transformers", "oracle", "replay", "ensemble")} <= known
     assert {

@@ -40,9 +40,11 @@ def test_each_run_has_its_folder_and_no_more_documents_than_it_reads() -> None:
 
 
 def test_gold_is_not_weighed_by_a_teachers_doubts() -> None:
-    recipe = Recipe(name="r", noise=NoiseSection(labels="soft", drop="confident_learning", loss="gce"))
+    recipe = Recipe(
+        name="r", noise=NoiseSection(labels="soft", drop="confident_learning"), loss={"name": "gce"}
+    )
     gold, teacher = expand(recipe, {"supervision": ["gold", "teacher"]})
-    assert (gold.noise.labels, gold.noise.drop, gold.noise.loss) == ("hard", "none", "gce")
+    assert (gold.noise.labels, gold.noise.drop, gold.loss) == ("hard", "none", {"name": "gce"})
     assert teacher.noise == recipe.noise
 
 

@@ -40,8 +40,8 @@ def test_the_recipe_itself_is_sound() -> None:
         ("student.fusion.width=0", "student.fusion.width = 0"),
         ("student.fusion.sigma=0", "student.fusion.sigma = 0.0"),
         ("student.fusion.backbone_dropout=1", "student.fusion.backbone_dropout = 1.0"),
-        ("student.head.dropout=-0.1", "student.head.dropout = -0.1"),
-        ("student.head.hidden=[8, 0]", r"student.head.hidden = \[8, 0\]"),
+        ("student.head.dropout=-0.1", r"student\.head\.dropout: It is -0\.1"),
+        ("student.head.hidden=[8, 0]", r"student\.head\.hidden: It is \[8, 0\]"),
     ],
 )
 def test_what_contradicts_itself_is_said(override: str, said: str) -> None:
@@ -50,8 +50,8 @@ def test_what_contradicts_itself_is_said(override: str, said: str) -> None:
 
 
 def test_a_double_softmax_has_no_meaning_for_several_classes() -> None:
-    with pytest.raises(RecipeError, match="double_softmax has no meaning"):
-        check_recipe(recipe("student.multilabel=true", "student.head.double_softmax=true"))
+    with pytest.raises(RecipeError, match=r"double_softmax: It has no meaning"):
+        check_recipe(recipe("student.multilabel=true", "loss.double_softmax=true"))
 
 
 def test_a_slip_in_a_backbones_key_names_the_right_one_and_the_line(tmp_path) -> None:

@@ -64,7 +64,7 @@ def test_nothing_said_is_the_default(load) -> None:
     assert recipe.teacher["max_document_tokens"] == 430
     assert recipe.student.encoder["pooling"] == "mean"
     plain = dataclasses.asdict(Recipe())
-    plugin_sections = ("name", "teacher", "student", "search", "curriculum")
+    plugin_sections = ("name", "teacher", "student", "search", "curriculum", "loss")
     for section in set(plain) - set(plugin_sections):
         assert dataclasses.asdict(recipe)[section] == plain[section]
 
@@ -85,7 +85,7 @@ def test_types_come_out_as_the_schema_says(load) -> None:
         ("seed=", "'seed' cannot be None"),
         ("training.lr=fast", "'training.lr' cannot be 'fast'"),
         ("training.drop_last=3.5", "'training.drop_last' cannot be 3.5"),
-        ("loss.name=hinge", "'loss.name' cannot be 'hinge'"),
+        ("loss.name=hinge", "There is no loss named 'hinge'"),
         ("evaluation.ks=5", "'evaluation.ks' cannot be 5"),
         ("evaluation.ks=[1, a]", r"'evaluation.ks' cannot be \[1, 'a'\]"),
         ("corpus.n_train.x=1", "'corpus.n_train' is a value, it has no key 'x'"),
@@ -109,7 +109,7 @@ def test_a_value_of_the_wrong_type_is_named(load, override: str, said: str) -> N
         ("sed=1", r"There is no key 'sed' at the top of a recipe\. Did you mean 'seed'\?"),
         ("corpus.batch_size=1", r"no key 'batch_size' in 'corpus'\. Did you mean 'training\.batch_size'\?"),
         ("student.encoder.poling=cls", r"'student\.encoder'\. Did you mean 'pooling'\?"),
-        ("loss.zzz=1", r"in 'loss'\. There are: margin, n_negatives, name, temperature\."),
+        ("loss.zzz=1", r"in 'loss'\. There are: margin, n_negatives, temperature\."),
         ("a..b=1", "There is no key 'a'"),
         (".seed=1", "There is no key ''"),
         (

@@ -7,13 +7,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lmteach.recipe.schema import NoiseSection
-from lmteach.students.class_losses import build_loss
+from lmteach import registry
 from lmteach.students.classifier import ClassBatch, ClassifierModule, ClassifierOptimizer
 
 
 def module(multilabel: bool = False, **optimizer: object) -> ClassifierModule:
-    loss = build_loss(NoiseSection(), multilabel=multilabel)
+    loss = registry.build("loss", {"name": "ce"}, multilabel)
     body = torch.nn.Linear(2, 3, bias=False)
     with torch.no_grad():
         body.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]))

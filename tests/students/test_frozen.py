@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmteach.errors import RecipeError, RunError
-from lmteach.recipe.schema import BackboneSection, FusionSection, HeadSection
+from lmteach.recipe.schema import BackboneSection, FusionSection
 from lmteach.students.class_student import ClassCard, logits_of
 from lmteach.students.frozen import FrozenStudent, FusedBody, drop_backbones
 from lmteach.students.fusions import Concat
@@ -60,12 +60,6 @@ def test_standard_features_have_mean_0_and_deviation_1_over_the_first_n_texts(
     torch.testing.assert_close(deviation, torch.ones(2, 3), atol=1e-4, rtol=0)
 
 
-def test_a_double_softmax_is_for_training_only() -> None:
-    plain, doubled = body(), body(double_softmax=True)
-    torch.testing.assert_close(doubled.train()(inputs()), plain.train()(inputs()).softmax(1))
-    torch.testing.assert_close(doubled.eval()(inputs()), plain.eval()(inputs()))
-
-
 def test_an_absent_backbone_is_as_one_that_is_dropped() -> None:
     made, given_ = body().eval(), inputs()
     present = torch.tensor([True, False]).expand(6, -1)
@@ -101,7 +95,7 @@ def card(tiny_llama: Path, minilm1: Path, **fusion: Any) -> ClassCard:
     features = {
         "backbones": [dataclasses.asdict(b) for b in backbones],
         "fusion": dataclasses.asdict(FusionSection(**{"name": "mean", "width": 8, **fusion})),
-        "head": dataclasses.asdict(HeadSection()),
+        "head": {"name": "linear"},
     }
     return ClassCard(("x", "y", "z"), False, "frozen", 0, features)
 

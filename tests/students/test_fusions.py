@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmteach import registry
 from lmteach.errors import RecipeError
-from lmteach.recipe.schema import FusionSection, HeadSection
+from lmteach.recipe.schema import FusionSection
 from lmteach.students.fusions import FUSIONS, Concat, Max, Mean, build_fusion, power_norm
-from lmteach.students.heads import build_head
 
 PAPER = {"llama": (5, 4096), "bert": (1, 1024), "roberta": (1, 1024)}
 SHAPES = {"a": (2, 3), "b": (1, 3), "c": (1, 5)}
@@ -35,7 +35,7 @@ def test_the_power_norm_of_the_papers_oracle() -> None:
 def test_the_papers_head_has_the_papers_parameters(n_classes: int, expected: int) -> None:
     with torch.device("meta"):
         fusion = build_fusion(FusionSection(name="cooccurrence", width=1024, sigma=0.5), PAPER)
-        head = build_head(HeadSection(name="mlp"), fusion.out_dim, n_classes)
+        head = registry.build("head", {"name": "mlp"}).module(fusion.out_dim, n_classes)
     assert fusion.out_dim == 49 + 4096
     assert sum(p.numel() for part in (fusion, head) for p in part.parameters()) == expected
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions, TripletBatch, TripletLossOptions
+from lmteach import registry
+from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions, TripletBatch
 from lmteach.students.pooled_encoder import PooledEncoder
 
 N = 64
@@ -47,8 +48,13 @@ dist.destroy_process_group()
 def new_module(weights: str, temperature: float | None, cached: int | None = None) -> BiEncoderModule:
     torch.manual_seed(0)
     encoder = PooledEncoder(weights, lengths={"document": 24, "search": 24, "label": 8}, dropout=0.0)
+    section = (
+        {"name": "triplet"}
+        if temperature is None
+        else {"name": "weighted_triplet", "temperature": temperature}
+    )
     module = BiEncoderModule(
-        encoder, TripletLossOptions(temperature=temperature), OptimizerOptions(), cached_batch=cached
+        encoder, registry.build("loss", section), OptimizerOptions(), cached_batch=cached
     )
     module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
     return module.train()

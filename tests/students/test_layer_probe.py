@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmteach.recipe.schema import NoiseSection
-from lmteach.students.class_losses import build_loss
+from lmteach import registry
 from lmteach.students.feature_store import MemoryColumn
 from lmteach.students.features import Located
 from lmteach.students.layer_probe import ProbeOptions, fit_probe, right
@@ -33,7 +32,7 @@ def test_the_layer_that_knows_is_found() -> None:
     knows[:, 5] = 1e4 + 1e3 * rng.normal(size=n)  # as of a language model: a dimension that drowns the others
     options = ProbeOptions(epochs=40, lr=0.03)
     features = located(noise, knows, rng.permutation(knows))
-    probed = fit_probe(features, targets, N_TRAIN, build_loss(NoiseSection(), multilabel=False), options)
+    probed = fit_probe(features, targets, N_TRAIN, registry.build("loss", {"name": "ce"}, False), options)
     accuracy = right(probed.logits(N_TRAIN, N_APART), targets[N_TRAIN:], False).mean(axis=0)
     assert accuracy[1] > 0.95
     assert max(accuracy[0], accuracy[2]) < 0.5
@@ -44,7 +43,7 @@ def test_each_layer_keeps_its_own_best_epoch() -> None:
     rng = np.random.default_rng(1)
     targets = np.eye(2, dtype=np.float32)[rng.integers(0, 2, N_TRAIN + N_APART)]
     features = located(rng.normal(size=(N_TRAIN + N_APART, 50)).astype(np.float32))
-    loss = build_loss(NoiseSection(), multilabel=False)
+    loss = registry.build("loss", {"name": "ce"}, False)
 
     def validation_loss(patience: int, epochs: int) -> float:
         options = ProbeOptions(epochs=epochs, patience=patience, lr=0.05, weight_decay=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from lmteach.recipe.loss import loss_section
 from lmteach.tracking.report.facts import RunFacts
 
 WIDE = 1014.0  # of the lying picture, so that one of few steps is not blown up
@@ -31,7 +32,7 @@ def steps(facts: RunFacts) -> list[Step]:
         ("positives", f"{first.get('positives', 0):,} on {first.get('trained_on', 0):,} documents", "orange"),
         (
             "student learns",
-            f"{n_cycles} cycle{'s' * (n_cycles != 1)}, {recipe.loss.name.replace('_', ' ')}",
+            f"{n_cycles} cycle{'s' * (n_cycles != 1)}, {loss_section(recipe)['name'].replace('_', ' ')}",
             "blue",
         ),
         ("test", _score(facts), "green"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmteach.students import losses
-from lmteach.students.losses import triplet_loss
+from lmteach import registry
+from lmteach.errors import RecipeError
 
 S = torch.tensor(
     [[0.8, 0.6, 0.1, 0.4], [0.2, 0.7, 0.65, 0.3], [0.5, 0.5, 0.6, 0.1], [0.3, 0.2, 0.1, 0.9]],
@@ -22,6 +21,22 @@ S = torch.tensor(
 Y = torch.eye(4, dtype=torch.bool)
 Y[0, 3] = True
 ORACLE: dict[str, Any] = {"margin": 0.3, "n_negatives": 2}
+
+
+def triplet_loss(
+    scores: torch.Tensor,
+    positive: torch.Tensor,
+    *,
+    temperature: float | None = None,
+    margin: float = 0.3,
+    n_negatives: int = 10,
+) -> torch.Tensor:
+    """The plugin that has no temperature, or the one that has."""
+    section: dict[str, Any] = {"name": "triplet", "margin": margin, "n_negatives": n_negatives}
+    if temperature is not None:
+        section |= {"name": "weighted_triplet", "temperature": temperature}
+    loss: torch.Tensor = registry.build("loss", section)(scores, positive)
+    return loss
 
 
 def reference(
@@ -53,10 +68,6 @@ def test_the_plain_oracle_figure() -> None:
 
 def test_the_weighted_oracle_figure() -> None:
     assert triplet_loss(S, Y, temperature=0.1, **ORACLE).item() == pytest.approx(0.0686721803, abs=5e-11)
-
-
-def test_the_example_in_the_docstring() -> None:
-    assert doctest.testmod(losses).failed == 0
 
 
 def test_a_false_negative_costs_nothing() -> None:
@@ -172,3 +183,18 @@ def test_half_precision_stays_finite() -> None:
         assert torch.isfinite(loss)
         assert scores.grad is not None
         assert torch.isfinite(scores.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ({"name": "triplet", "n_negatives": 0}, "loss.n_negatives: It is 0"),
+        ({"name": "weighted_triplet", "n_negatives": -1}, "loss.n_negatives: It is -1"),
+        ({"name": "triplet", "margin": float("nan")}, "loss.margin: It is nan"),
+        ({"name": "weighted_triplet", "temperature": 0.0}, "loss.temperature: It is 0.0"),
+        ({"name": "weighted_triplet", "temperature": float("nan")}, "loss.temperature: It is nan"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(keys: dict[str, Any], where: str) -> None:
+    with pytest.raises(RecipeError, match=where):
+        registry.build("loss", keys)

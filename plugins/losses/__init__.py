@@ -1,0 +1,1 @@
+"""Built-in losses: of taggers over cosines, of classifiers over logits."""
