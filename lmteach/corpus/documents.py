@@ -13,6 +13,7 @@ from typing import Any, overload
 import numpy as np
 
 from lmteach.corpus.gold import Gold, GoldAccess, Rows, Seal
+from lmteach.corpus.mapped import MappedTable
 from lmteach.errors import CorpusError, RunError
 from lmteach.types import Document
 
@@ -24,9 +25,10 @@ class Documents(Sequence[Document]):
     """A view of n documents. Views share the table behind them and cost eight bytes a document.
 
     Args:
-        table: Arrow table with columns id, title, text (string) and labels (list of int32, null = no gold).
+        table: Arrow table with columns id, title, text (string) and labels (list of int32, null = no gold), or
+            one that is mapped from a file.
         fingerprint: names the content of the whole table.
-        path: the Arrow file that `table` maps; a pickled view then carries the path, not the texts.
+        path: the mapped table's file; a pickled view then carries the path, not the texts.
         rows: the table's rows that this view shows, in its order; all if None.
         seal: closes gold until opened.
         withheld: gold may never be read through this view.
@@ -42,9 +44,11 @@ class Documents(Sequence[Document]):
         seal: Seal | None = None,
         withheld: bool = False,
     ) -> None:
-        self._table, self._table_fingerprint, self._path = table, fingerprint, path
+        self._mapped = table if isinstance(table, MappedTable) else None
+        self._table = table.table if isinstance(table, MappedTable) else table
+        self._table_fingerprint, self._path = fingerprint, path
         self._rows, self._seal, self._withheld = rows, seal, withheld
-        lengths = [len(chunk) for chunk in table.column("id").chunks]
+        lengths = [len(chunk) for chunk in self._table.column("id").chunks]
         self._chunk_starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
     @classmethod
@@ -54,7 +58,7 @@ class Documents(Sequence[Document]):
         Raises:
             CorpusError: it is no readable Arrow file.
         """
-        return cls(_map_table(path), fingerprint, path=path)
+        return cls(MappedTable(path), fingerprint, path=path)
 
     @classmethod
     def of(cls, documents: Sequence[Document]) -> Documents:
@@ -113,7 +117,7 @@ class Documents(Sequence[Document]):
     def whole_split(self) -> Documents:
         """Return a view of all documents of the table behind this one, under the same seal."""
         return Documents(
-            self._table,
+            self._mapped or self._table,
             self._table_fingerprint,
             path=self._path,
             seal=self._seal,
@@ -193,7 +197,7 @@ class Documents(Sequence[Document]):
         self, *, rows: Rows | None = None, seal: Seal | None = None, withheld: bool = False
     ) -> Documents:
         return Documents(
-            self._table,
+            self._mapped or self._table,
             self._table_fingerprint,
             path=self._path,
             rows=self._rows if rows is None else rows,
@@ -218,8 +222,12 @@ class Documents(Sequence[Document]):
         chunked, found = self._table.column(column), [None] * len(rows)
         for chunk in np.unique(chunk_of):
             places = np.flatnonzero(chunk_of == chunk)
-            local = pa.array(rows[places] - self._chunk_starts[chunk])
-            for place, value in zip(places, chunked.chunk(int(chunk)).take(local).to_pylist(), strict=True):
+            local = rows[places] - self._chunk_starts[chunk]
+            if self._mapped is not None and column in _TEXT_COLUMNS:
+                values: list[Any] = self._mapped.strings(column, int(chunk), local)
+            else:
+                values = chunked.chunk(int(chunk)).take(pa.array(local)).to_pylist()
+            for place, value in zip(places, values, strict=True):
                 found[place] = value
         return found
 
@@ -235,13 +243,14 @@ class Documents(Sequence[Document]):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         if self._path is not None:
-            del state["_table"]
+            del state["_table"], state["_mapped"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._path is not None:
-            self._table = _map_table(self._path)
+            self._mapped = MappedTable(self._path)
+            self._table = self._mapped.table
 
 
 class Column(Sequence[str]):
@@ -259,14 +268,15 @@ class Column(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return self._at(np.arange(len(self), dtype=np.int64)[index])
-        return self._at([index])[0]
+            return self.at(np.arange(*index.indices(len(self)), dtype=np.int64))
+        return self.at([index])[0]
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _READ_AT_ONCE):
-            yield from self._at(np.arange(start, min(start + _READ_AT_ONCE, len(self))))
+            yield from self.at(np.arange(start, min(start + _READ_AT_ONCE, len(self))))
 
-    def _at(self, indices: Sequence[int] | Rows) -> list[str]:
+    def at(self, indices: Sequence[int] | Rows) -> list[str]:
+        """Return some of it, in the order asked for."""
         return self._documents._gather(self._name, self._documents._locate(indices))
 
 
@@ -276,12 +286,3 @@ def document_digest(document: Document) -> bytes:
     parts = (document.id, document.title, document.text, labels)
     framed = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(framed.encode()).digest()
-
-
-def _map_table(path: Path) -> Any:
-    import pyarrow as pa
-
-    try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (OSError, pa.ArrowException) as error:
-        raise CorpusError(f"This cached corpus cannot be read: {error}", where=str(path)) from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.corpus.texts import Texts
 from lmteach.curriculum.class_teacher import ask_classes
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.labelled import one_hot
@@ -151,7 +152,7 @@ def audit_classes(audited: ClassesAudited, *, n_doubts: int = 20) -> ClassAudit:
         raise RunError("The teacher's answers could not be read; there is nothing to audit.")
     names, notes = context.corpus.labels.names, list[str]()
     chosen = audited.documents.take(audited.positions[read])
-    texts = chosen.texts(np.arange(len(chosen), dtype=np.int64))
+    texts = Texts.of(chosen)
     log_probs_nC = verdicts.log_odds_nC[read]
     said_n = log_probs_nC.argmax(axis=1).astype(np.int64)
     gold_n = None

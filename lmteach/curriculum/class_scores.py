@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lmteach.corpus.gold import Gold
+from lmteach.corpus.texts import Texts
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.supervision import one_hot
 from lmteach.machine import choose_precision
@@ -34,7 +35,7 @@ def evaluate_classifier(
     test = context.corpus.test
     assert test is not None
     multilabel, settings = context.recipe.student.multilabel, context.recipe.evaluation
-    inputs = student.read(test.texts(np.arange(len(test), dtype=np.int64)), context.console)
+    inputs = student.read(Texts.of(test), context.console)
     with context.console.stage("classify test documents", len(test)) as progress:
         logits_nC = logits_of(
             student,

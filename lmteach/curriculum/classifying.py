@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lmteach import weights
+from lmteach.corpus.texts import Texts
 from lmteach.curriculum.beginning import begin_run
 from lmteach.curriculum.class_scores import evaluate_classifier
 from lmteach.curriculum.context import RunContext, open_context
@@ -118,7 +117,7 @@ def train_into(
         f"stage {number}: {len(train):,} texts to learn, {len(validation or ()):,} to choose the epoch"
     )
     started = time.monotonic()
-    texts = [*train.texts, *(validation.texts if validation is not None else ()), *_test_texts(context)]
+    texts = Texts([train.texts, *([] if validation is None else [validation.texts]), *_test_texts(context)])
     # Together, so that a backbone is loaded once; the other ranks find what the first has kept of it.
     inputs = ranks.first_then_rest(lambda: student.read(texts, console))
     learned = ClassExamples(inputs, train.targets_nC, train.weights_n)
@@ -144,12 +143,12 @@ def train_into(
     console.say(f"stage {number}: loss {measured['loss']:.4f} after {measured['epochs']:.0f} epochs{chosen}")
 
 
-def _test_texts(context: RunContext) -> list[str]:
+def _test_texts(context: RunContext) -> list[Texts]:
     """Return what frozen backbones will have to read at the run's end: they may as well read it now."""
     test = context.corpus.test
     if test is None or context.recipe.student.tuning != "frozen":
         return []
-    return test.texts(np.arange(len(test), dtype=np.int64))
+    return [Texts.of(test)]
 
 
 def _save(student: ClassifierStudent, path: Path, measured: dict[str, float]) -> None:

@@ -130,16 +130,16 @@ class LengthSortedBatches(Sampler[list[int]]):
         order = rng.permutation(len(self.lengths))
         if self.drop_last:
             order = order[: len(self) * self.batch_size * self.n_ranks]
-        batches: list[list[int]] = []
+        batches: list[npt.NDArray[np.int64]] = []
         window = SORT_WINDOW * self.batch_size * self.n_ranks
         for start in range(0, len(order), window):
             part = order[start : start + window]
             part = part[np.argsort(self.lengths[part], kind="stable")]
-            batches += [part[i : i + self.batch_size].tolist() for i in range(0, len(part), self.batch_size)]
+            batches += [part[i : i + self.batch_size] for i in range(0, len(part), self.batch_size)]
         turns = [batches[i : i + self.n_ranks] for i in range(0, len(batches), self.n_ranks)]
         for i in rng.permutation(len(turns)):
             turn = turns[i]
-            yield turn[self.rank % len(turn)]  # the last turn may be short: then ranks share a batch
+            yield turn[self.rank % len(turn)].tolist()  # the last turn may be short: then ranks share a batch
 
 
 class Positions(Dataset[int]):

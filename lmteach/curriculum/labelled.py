@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from lmteach.corpus.gold import Gold
+from lmteach.corpus.texts import Texts
 from lmteach.errors import CorpusError
 
 Floats = npt.NDArray[np.float32]
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Texts with a target for each class.
+    """Texts with a target for each class; texts and ids are read as they are asked for.
 
     Attributes:
         targets_nC: between 0 and 1, soft or hard; rows sum to 1 unless several classes may apply.
@@ -24,10 +24,10 @@ class LabelledTexts:
         ids: of the documents.
     """
 
-    texts: Sequence[str]
+    texts: Texts
     targets_nC: Floats
     weights_n: Floats
-    ids: Sequence[str]
+    ids: Texts
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -36,19 +36,19 @@ class LabelledTexts:
         """Return some of them, in the order of `rows`."""
         return replace(
             self,
-            texts=[self.texts[i] for i in rows.tolist()],
+            texts=self.texts.take(rows),
             targets_nC=self.targets_nC[rows],
             weights_n=self.weights_n[rows],
-            ids=[self.ids[i] for i in rows.tolist()],
+            ids=self.ids.take(rows),
         )
 
     def followed_by(self, other: LabelledTexts) -> LabelledTexts:
         """Return these and then the others."""
         return LabelledTexts(
-            [*self.texts, *other.texts],
+            self.texts.followed_by(other.texts),
             np.concatenate([self.targets_nC, other.targets_nC]),
             np.concatenate([self.weights_n, other.weights_n]),
-            [*self.ids, *other.ids],
+            self.ids.followed_by(other.ids),
         )
 
     def split(self, share: float, seed: int) -> tuple[LabelledTexts, LabelledTexts | None]:

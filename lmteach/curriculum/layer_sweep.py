@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.corpus.texts import Texts
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.labelled import one_hot
 from lmteach.curriculum.supervision import gold_texts, select
@@ -77,11 +78,11 @@ def _sweep(context: RunContext, backbone: Backbone, *, test: bool) -> list[Layer
     train, validation = gold_texts(context, select(context)).split(recipe.training.validation, recipe.seed)
     assert validation is not None
     held_out = context.corpus.test if test else None
-    test_texts = [] if held_out is None else held_out.texts(np.arange(len(held_out), dtype=np.int64))
+    test_texts = [] if held_out is None else [Texts.of(held_out)]
     layers = list(range(backbone.n_layers + 1))
     inputs = read_features(
         [backbone],
-        [*train.texts, *validation.texts, *test_texts],
+        Texts([train.texts, validation.texts, *test_texts]),
         console,
         store=Path(recipe.run.features),
         layers={backbone.name: layers},

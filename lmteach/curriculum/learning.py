@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach import registry
+from lmteach.corpus.texts import Texts
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelled import LabelledTexts
 from lmteach.curriculum.protocol import Curriculum, CycleResult, CycleState, Positions
@@ -93,7 +94,7 @@ def _select(context: RunContext, folder: RunFolder, curriculum: Curriculum, numb
             len(context.corpus.train),
             context.recipe.seed,
             np.sort(np.concatenate([np.zeros(0, np.int64), *before])),
-            lambda positions: embed(context, context.corpus.train.texts(positions)),
+            lambda positions: embed(context, Texts.of(context.corpus.train, positions)),
             _probabilities(context, folder.cycle(number - 1) / "student") if number else None,
         )
         chosen = curriculum.select(state)
@@ -115,7 +116,7 @@ def _probabilities(context: RunContext, student_folder: Path) -> Any:
         from lmteach.students.open_classifier import reopen_student
 
         student = reopen_student(student_folder, context.recipe)
-        inputs = student.read(context.corpus.train.texts(positions), context.console)
+        inputs = student.read(Texts.of(context.corpus.train, positions), context.console)
         precision = choose_precision(context.recipe.training.precision, context.device)
         logits_nC = logits_of(student, inputs, device=context.device, precision=precision)
         return probabilities(logits_nC, context.recipe.student.multilabel)

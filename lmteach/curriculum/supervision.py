@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach import registry
+from lmteach.corpus.texts import Texts
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelled import LabelledTexts, one_hot
 from lmteach.curriculum.protocol import Curriculum, CycleState
@@ -75,4 +76,4 @@ def gold_texts(context: RunContext, positions: npt.NDArray[np.int64]) -> Labelle
     chosen = documents.take(positions)
     targets_nC = one_hot(chosen.gold, len(context.corpus.labels), context.recipe.student.multilabel)
     weights_n = np.ones(len(positions), np.float32)
-    return LabelledTexts(documents.texts(positions), targets_nC, weights_n, list(chosen.ids))
+    return LabelledTexts(Texts.of(chosen), targets_nC, weights_n, Texts.of(chosen, field="id"))

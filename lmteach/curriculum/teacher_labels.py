@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach import registry
+from lmteach.corpus.texts import Texts
 from lmteach.curriculum.class_teacher import ask_classes, class_names
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelled import LabelledTexts, one_hot
@@ -78,16 +79,14 @@ def _learnable(
     weights_r = np.ones(len(positions))
     if settings.weights == "confidence":
         weights_r = noise.confidence_weights(log_odds_rC, multilabel=multilabel)
-    texts, dropped_r = documents.texts(positions), np.zeros(len(positions), np.bool_)
+    chosen, dropped_r = documents.take(positions), np.zeros(len(positions), np.bool_)
+    texts, ids = Texts.of(chosen), Texts.of(chosen, field="id")
     if settings.drop == "confident_learning":
         labels_r = log_odds_rC.argmax(axis=1).astype(np.int64)
         probs_rC = out_of_sample(context, texts, labels_r)
         dropped_r = noise.flag_mislabelled(labels_r, probs_rC)
-    ids = documents.take(positions).ids
-    return (
-        LabelledTexts(texts, targets_rC.astype(np.float32), weights_r.astype(np.float32), list(ids)),
-        dropped_r,
-    )
+    labelled = LabelledTexts(texts, targets_rC.astype(np.float32), weights_r.astype(np.float32), ids)
+    return labelled, dropped_r
 
 
 def out_of_sample(

@@ -6,7 +6,7 @@ Shape legend: n texts, B of a batch, C classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from lmteach.errors import LmteachError, RecipeError, RunError
-from lmteach.students.encode import token_batches
+from lmteach.students.encode import WINDOW, token_batches
 from lmteach.students.tagger import Tags
 from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import write_json
@@ -96,7 +96,7 @@ class ClassifierStudent(Protocol):
 def logits_of(
     student: ClassifierStudent, inputs: Inputs, *, device: str, precision: str, progress: Any = None
 ) -> npt.NDArray[np.float32]:
-    """Return the logits [n, C] of n texts, without gradients, in length-sorted batches.
+    """Return the logits [n, C] of n texts, without gradients, in batches of like length, a window at a time.
 
     Args:
         progress: called with the number of texts done since the last call.
@@ -111,7 +111,7 @@ def logits_of(
     order: list[int] = []
     try:
         with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16"):
-            for places in token_batches(inputs.lengths_n.tolist(), BATCH_TOKENS.get(device, 65_536)):
+            for places in _batches(inputs.lengths_n, BATCH_TOKENS.get(device, 65_536)):
                 found.append(body(moved(inputs.collate(places), device)).float().cpu().numpy())
                 order += places
                 if progress is not None:
@@ -125,6 +125,12 @@ def logits_of(
             mend="Training diverged: try a lower training.lr, or training.precision=fp32.",
         )
     return logits_nC
+
+
+def _batches(lengths_n: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[list[int]]:
+    for start in range(0, len(lengths_n), WINDOW):
+        for places in token_batches(lengths_n[start : start + WINDOW].tolist(), batch_tokens):
+            yield [start + i for i in places]
 
 
 def moved(inputs: Any, device: str) -> Any:

@@ -1,4 +1,4 @@
-"""Frozen backbones' vectors on disk: appended once per text, memory-mapped, shared by every later run.
+"""Frozen backbones' vectors on disk: appended once per text, read by row, shared by every later run.
 
     FINGERPRINT-MAXTOKENS-PRECISION/LAYER-POOLING-DTYPE/
         vectors.bin   n rows of D numbers
@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,6 @@ from lmteach.tracking.run_folder import read_json, write_json
 StorageType = Literal["fp16", "fp32"]
 Rows = npt.NDArray[np.int64]
 HASH_BYTES = 16
-RESIDENT_BYTES = 64 << 20  # of a column's mapped pages before they are given back: what bounds memory
 _DTYPES: dict[str, type[np.floating[Any]]] = {"fp16": np.float16, "fp32": np.float32}
 
 
@@ -54,9 +52,7 @@ class FeatureColumn:
         self.folder, self.dim, self.dtype = folder, dim, np.dtype(_DTYPES[dtype])
         self._rows: dict[bytes, int] = {}
         self._n = 0
-        self._map: mmap.mmap | None = None
-        self._view: npt.NDArray[Any] = np.empty((0, dim), self.dtype)
-        self._touched = 0
+        self._vectors: IO[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         about = folder / "about.json"
         if not about.is_file():
@@ -80,7 +76,7 @@ class FeatureColumn:
             self._rows[found[i * HASH_BYTES : (i + 1) * HASH_BYTES]] = self._n + i
         self._n += n_new
         if n_new:
-            self._remap()
+            self._open()
 
     def __len__(self) -> int:
         return self._n
@@ -119,17 +115,40 @@ class FeatureColumn:
             self.refresh()
 
     def read(self, rows_m: Rows) -> npt.NDArray[np.float32]:
-        """Return vectors [m, D] by row. Memory does not grow with what was read before."""
+        """Return vectors [m, D] by row.
+
+        They are read, not mapped: of a mapped file the system keeps whole neighbourhoods of what is touched in this
+        process' memory, by its own measure.
+
+        Raises:
+            StoreError: the file ends before a row, or cannot be read.
+        """
         order = np.argsort(rows_m, kind="stable")  # by place on disk
+        stored_mD = np.empty((len(rows_m), self.dim), self.dtype)
+        wanted = rows_m[order]
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < self._n:
+            raise IndexError(f"row {wanted[0] if wanted[0] < 0 else wanted[-1]} of {self._n}")
+        ends = np.flatnonzero(np.diff(wanted) != 1) + 1  # rows that lie side by side are read at once
+        for start, end in zip([0, *ends.tolist()], [*ends.tolist(), len(wanted)], strict=True):
+            self._read_into(stored_mD[start:end], wanted[start:end])
         vectors_mD = np.empty((len(rows_m), self.dim), np.float32)
-        vectors_mD[order] = self._view[rows_m[order]]
-        self._touched += len(rows_m) * max(self.dim * self.dtype.itemsize, mmap.PAGESIZE)
-        if self._touched > RESIDENT_BYTES and self._map is not None:
-            self._map.madvise(mmap.MADV_DONTNEED)  # the system's own cache of the file stays
-            self._touched = 0
+        vectors_mD[order] = stored_mD
         return vectors_mD
 
-    def _remap(self) -> None:
+    def _read_into(self, target_rD: npt.NDArray[Any], rows_r: Rows) -> None:
+        """Read rows that follow each other."""
+        if not len(rows_r):
+            return
+        assert self._vectors is not None
+        width = self.dim * self.dtype.itemsize
+        left, offset = memoryview(target_rD).cast("B"), int(rows_r[0]) * width
+        while left:
+            n_read = os.preadv(self._vectors.fileno(), [left], offset)
+            if not n_read:
+                raise StoreError("vectors.bin became shorter while it was read.", where=str(self.folder))
+            left, offset = left[n_read:], offset + n_read
+
+    def _open(self) -> None:
         width = self.dim * self.dtype.itemsize
         path = self.folder / "vectors.bin"
         if not path.is_file() or path.stat().st_size < self._n * width:
@@ -138,10 +157,11 @@ class FeatureColumn:
                 where=str(self.folder),
                 mend="Remove this folder; its vectors will be computed again.",
             )
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), self._n * width, access=mmap.ACCESS_READ)
-        self._map.madvise(mmap.MADV_RANDOM)  # rows are drawn at random: reading ahead would only fill memory
-        self._view = np.frombuffer(self._map, self.dtype).reshape(self._n, self.dim)
+        if self._vectors is None:
+            self._vectors = path.open("rb", buffering=0)
+            # Rows are drawn at random: reading ahead would only keep the disk busy.
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._vectors.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
     def _texts(self) -> Any:
         return (self.folder / "texts.bin").open("ab")

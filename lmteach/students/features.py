@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lmteach.corpus.texts import Texts
 from lmteach.students.backbone import Backbone, Feature, Vectors
 from lmteach.students.feature_store import FeatureColumn, MemoryColumn, Rows, text_hash
 from lmteach.tracking.console import Console
@@ -125,7 +126,8 @@ def _in_store(
     known = np.stack([column.find(hashes) >= 0 for column in columns.values()])
     missing = first_of_each(hashes, np.flatnonzero(~known.all(axis=0)))
     if len(missing):
-        _extract(backbone, columns, [texts[i] for i in missing], [hashes[i] for i in missing], console)
+        lacking = Texts([texts], np.asarray(missing, dtype=np.int64))
+        _extract(backbone, columns, lacking, [hashes[i] for i in missing], console)
     elif len(texts):
         console.say(f"features {backbone.name}: all {len(texts):,} texts from the store")
     return columns

@@ -5,15 +5,18 @@ Shape legend: n texts, D dimensions.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import IO, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 LARGEST = 1 << 30  # bytes of one array in memory
+LARGEST_TOKENS = 1 << 28  # bytes of token ids in memory
 WINDOW = 16_384  # texts tokenized at a time
 
 
@@ -31,21 +34,47 @@ def new_vectors(n: int, dim: int, folder: Path | None = None) -> npt.NDArray[np.
 
 
 class TokenIds(Sequence[list[int]]):
-    """The token ids of n texts at four bytes each, made in windows: neither all texts nor Python's numbers are held.
+    """The token ids of n texts, made in windows: neither all texts nor Python's numbers are held.
+
+    An id takes two bytes, or four where a window holds one above 65,535. Above `largest` bytes they lie in a file
+    without a name and are read from it as they are asked for.
 
     Args:
         tokenize: texts to lists of token ids.
         texts: may be read as they are asked for.
+        folder: where that file takes its space; the system's temporary folder if None.
+        largest: bytes that may be held.
     """
 
-    def __init__(self, tokenize: Callable[[Sequence[str]], list[list[int]]], texts: Sequence[str]) -> None:
-        self._windows: list[npt.NDArray[np.int32]] = []
+    def __init__(
+        self,
+        tokenize: Callable[[Sequence[str]], list[list[int]]],
+        texts: Sequence[str],
+        *,
+        folder: Path | None = None,
+        largest: int = LARGEST_TOKENS,
+    ) -> None:
+        self._folder, self._largest, self._n = folder, largest, len(texts)
+        self._windows: list[npt.NDArray[np.integer] | _Stretch] = []
         self._starts: list[npt.NDArray[np.int64]] = []
+        self._file: IO[bytes] | None = None
+        n_bytes = 0
         for start in range(0, len(texts), WINDOW):
             made = tokenize(texts[start : start + WINDOW])
             self._starts.append(np.cumsum([0, *map(len, made)], dtype=np.int64))
-            self._windows.append(np.fromiter((i for ids in made for i in ids), np.int32))
-        self._n = len(texts)
+            window = np.fromiter((i for ids in made for i in ids), np.int32)
+            window = window.astype(np.uint16) if window.max(initial=0) <= 0xFFFF else window
+            n_bytes += window.nbytes
+            self._windows.append(self._put_away(window) if n_bytes > largest else window)
+
+    def _put_away(self, window: npt.NDArray[np.integer]) -> _Stretch:
+        """Write a window to the file."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+        stretch = _Stretch(self._file.tell(), window.dtype)
+        self._file.write(window.tobytes())
+        self._file.flush()
+        return stretch
 
     def __len__(self) -> int:
         return self._n
@@ -64,7 +93,26 @@ class TokenIds(Sequence[list[int]]):
             return [self[i] for i in range(*index.indices(self._n))]
         if not -self._n <= index < self._n:
             raise IndexError(f"text {index} of {self._n}")
-        window, i = divmod(index % self._n, WINDOW)
-        starts = self._starts[window]
-        found: list[int] = self._windows[window][starts[i] : starts[i + 1]].tolist()
+        place, i = divmod(index % self._n, WINDOW)
+        first, end = self._starts[place][i : i + 2].tolist()
+        window = self._windows[place]
+        if isinstance(window, _Stretch):
+            assert self._file is not None
+            return window.read(self._file.fileno(), first, end)
+        found: list[int] = window[first:end].tolist()
+        return found
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Where in a file a window lies."""
+
+    offset: int
+    dtype: np.dtype[Any]
+
+    def read(self, file: int, first: int, end: int) -> list[int]:
+        """Return the numbers from `first` to `end`, whoever else reads the file at the same time."""
+        width = self.dtype.itemsize
+        raw = os.pread(file, (end - first) * width, self.offset + first * width)
+        found: list[int] = np.frombuffer(raw, self.dtype).tolist()
         return found

@@ -21,6 +21,7 @@ from lmteach.errors import RecipeError, TeacherError
 from lmteach.recipe.schema import LoraSection
 from lmteach.students.class_student import ClassCard
 from lmteach.students.pooled_encoder import dropout_keys, n_positions
+from lmteach.students.room import TokenIds
 from lmteach.tracking.console import Console
 
 
@@ -29,14 +30,14 @@ class TokenInputs:
     """n texts as token ids, padded a batch at a time."""
 
     tokenizer: Any
-    token_ids: Sequence[Sequence[int]]
+    token_ids: TokenIds
 
     @property
     def lengths_n(self) -> npt.NDArray[np.int64]:
-        return np.asarray([len(ids) for ids in self.token_ids], dtype=np.int64)
+        return self.token_ids.lengths_n
 
     def collate(self, positions: Sequence[int]) -> dict[str, Tensor]:
-        ids = [list(self.token_ids[i]) for i in positions]
+        ids = [self.token_ids[i] for i in positions]
         batch = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
@@ -94,12 +95,13 @@ class TunedStudent:
         return self._body
 
     def read(self, texts: Sequence[str], console: Console) -> TokenInputs:
-        ids: list[list[int]] = []
-        if texts:
-            ids = self.tokenizer(
-                list(texts), truncation=True, max_length=self.max_tokens, return_attention_mask=False
-            )["input_ids"]
-        return TokenInputs(self.tokenizer, ids)
+        return TokenInputs(self.tokenizer, TokenIds(self._tokenize, texts))
+
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        found: list[list[int]] = self.tokenizer(
+            list(texts), truncation=True, max_length=self.max_tokens, return_attention_mask=False
+        )["input_ids"]
+        return found
 
     def prepare(self, inputs: Any, n: int) -> None:
         """Nothing: tokens need no statistics."""

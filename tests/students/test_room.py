@@ -14,8 +14,12 @@ from lmteach.students import room
 from lmteach.students.room import TokenIds, new_vectors
 
 
-@given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=6), max_size=25), st.integers(1, 9))
-def test_token_ids_are_those_of_the_tokenizer(made: list[list[int]], window: int) -> None:
+@given(
+    st.lists(st.lists(st.integers(0, 2**17) | st.integers(0, 2**31 - 1), max_size=6), max_size=25),
+    st.integers(1, 9),
+    st.sampled_from([0, 20, 10**6]),
+)
+def test_token_ids_are_those_of_the_tokenizer(made: list[list[int]], window: int, largest: int) -> None:
     asked: list[int] = []
 
     def tokenize(texts) -> list[list[int]]:
@@ -24,7 +28,7 @@ def test_token_ids_are_those_of_the_tokenizer(made: list[list[int]], window: int
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "WINDOW", window)
-        ids = TokenIds(tokenize, [str(i) for i in range(len(made))])
+        ids = TokenIds(tokenize, [str(i) for i in range(len(made))], largest=largest)
         assert list(ids) == made
         assert ids[1:7:2] == made[1:7:2]
         assert ids.lengths_n.tolist() == [len(m) for m in made]
@@ -36,12 +40,20 @@ def test_token_ids_are_those_of_the_tokenizer(made: list[list[int]], window: int
         ids[len(made)]
 
 
-def test_a_token_costs_four_bytes() -> None:
+@pytest.mark.parametrize(
+    ("first", "largest", "n_bytes"), [(1000, 10**9, 2), (70_000, 10**9, 4), (1000, 0, 0)]
+)
+def test_a_token_costs_two_bytes_or_four_or_none(
+    first: int, largest: int, n_bytes: int, tmp_path: Path
+) -> None:
+    texts, made = ["x"] * 20_000, list(range(first, first + 200))
     tracemalloc.start()
-    ids = TokenIds(lambda texts: [list(range(1000, 1200)) for _ in texts], ["x"] * 20_000)
+    ids = TokenIds(lambda texts: [made for _ in texts], texts, folder=tmp_path, largest=largest)
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert held < 4.3 * 200 * len(ids)
+    assert held < (n_bytes * 200 + 30) * len(ids)
+    assert ids[17_000] == made
+    assert list(tmp_path.iterdir()) == [], "the file has no name"
 
 
 def test_small_arrays_stay_in_memory_and_large_ones_lie_in_the_folder(tmp_path: Path, monkeypatch) -> None:
