@@ -10,7 +10,6 @@ Shape legend: n documents, k candidates of each.
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from lmteach.teaching.annotations import AnnotationRule, Annotations, choose_pos
 from lmteach.teaching.annotator import AnnotatedBatch, annotate
 from lmteach.teaching.cost import Budget
 from lmteach.teaching.protocol import Teacher
-from lmteach.tracking.run_folder import write_whole
+from lmteach.tracking.arrays import MEND_VERDICTS, read_arrays, write_arrays
 from lmteach.types import Judgement
 
 if TYPE_CHECKING:
@@ -49,12 +48,7 @@ class JudgedShortlist:
 
     def save(self, path: Path) -> None:
         """Write an npz file whole or not at all."""
-
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.savez(file, **dataclasses.asdict(self))
-
-        write_whole(path, write)
+        write_arrays(path, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> JudgedShortlist:
@@ -63,17 +57,8 @@ class JudgedShortlist:
         Raises:
             RunError: the file is damaged or something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(
-                    file["label_ids_nk"], file["scores_nk"], file["judged_nk"], str(file["stopped_by"])
-                )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"These verdicts cannot be read: {error}.",
-                where=str(path),
-                mend="Delete the file; the run makes it anew, from the store.",
-            ) from error
+        with read_arrays(path, "These verdicts", MEND_VERDICTS) as file:
+            return cls(file["label_ids_nk"], file["scores_nk"], file["judged_nk"], str(file["stopped_by"]))
 
 
 class Judgements(Sequence[Judgement]):

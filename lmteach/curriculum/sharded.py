@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from lmteach.teaching.annotator import AnnotatedBatch
 from lmteach.teaching.cost import Budget, Counters, Spent
-from lmteach.tracking.run_folder import read_json, write_json, write_whole
+from lmteach.tracking.arrays import read_arrays, write_arrays
+from lmteach.tracking.run_folder import read_json, write_json
 from lmteach.types import Judgement, Usage
 
 if TYPE_CHECKING:
@@ -181,12 +182,7 @@ def _add(counters: Counters, others: Sequence[dict[str, Any]]) -> None:
 
 def _write(path: Path, said: AnnotatedBatch) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez(file, scores=said.scores_nk, judged=said.judged_nk)
-
-    write_whole(path, write)
+    write_arrays(path, {"scores": said.scores_nk, "judged": said.judged_nk})
 
 
 def _read_all(
@@ -195,7 +191,7 @@ def _read_all(
     """Put the ranks' answers together in the input's order."""
     parts = []
     for path in paths:
-        with np.load(path, allow_pickle=False) as file:
+        with read_arrays(path, "Another rank's answers", "Resume the run.") as file:
             parts.append((file["scores"], file["judged"]))
     k = max(scores_mk.shape[1] for scores_mk, _ in parts)
     scores_nk = np.full((n, k), np.nan, dtype=np.float32)

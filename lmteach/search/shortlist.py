@@ -5,7 +5,6 @@ Shape legend: q documents, D dimensions, k labels kept a document.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from lmteach.errors import LmteachError, RecipeError, RunError
 from lmteach.search.protocol import Ids, Searcher, Vectors
-from lmteach.tracking.run_folder import write_whole
+from lmteach.tracking.arrays import read_arrays, write_arrays
 
 _CHUNK = 1 << 23  # retrieved ids held at a time: 100 MB with their scores
 
@@ -59,13 +58,12 @@ class Shortlist:
             RunError: it cannot be written.
         """
         try:
-            write_whole(Path(path), self._write)
+            write_arrays(
+                Path(path),
+                {"positions": self.positions_q, "label_ids": self.label_ids_qk, "scores": self.scores_qk},
+            )
         except OSError as error:
             raise RunError(f"The shortlist cannot be written: {error.strerror}.", where=str(path)) from error
-
-    def _write(self, path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez(file, positions=self.positions_q, label_ids=self.label_ids_qk, scores=self.scores_qk)
 
     @classmethod
     def load(cls, path: Path) -> Shortlist:
@@ -74,17 +72,10 @@ class Shortlist:
         Raises:
             RunError: there is no such file, or it is no shortlist.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(file["positions"], file["label_ids"], file["scores"])
-        except FileNotFoundError as error:
-            raise RunError("There is no shortlist here.", where=str(path)) from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, LmteachError) as error:
-            raise RunError(
-                f"This is not a shortlist that can be read: {error}.",
-                where=str(path),
-                mend="Delete the file; the run makes it anew.",
-            ) from error
+        if not Path(path).exists():
+            raise RunError("There is no shortlist here.", where=str(path))
+        with read_arrays(path, "This shortlist", "Delete the file; the run makes it anew.") as file:
+            return cls(file["positions"], file["label_ids"], file["scores"])
 
 
 def make_shortlist(

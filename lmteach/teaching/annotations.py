@@ -5,7 +5,6 @@ Shape legend: n documents, k candidates each (padded), p positives in all.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lmteach.errors import RecipeError, RunError
+from lmteach.errors import RecipeError
+from lmteach.tracking.arrays import read_arrays, write_arrays
 
 Scores = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -102,9 +102,7 @@ class Annotations:
         """Write an .npz file; it appears under its name only when it is whole."""
         arrays: dict[str, Any] = {"indptr": self.indptr, "label_ids": self.label_ids, "weights": self.weights}
         arrays |= {f"counts_{name}": np.asarray(value) for name, value in asdict(self.counts).items()}
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **arrays)
-        partial.replace(path)
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Annotations:
@@ -113,15 +111,10 @@ class Annotations:
         Raises:
             RunError: the file is missing, damaged or something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                fields = AnnotationCounts.__dataclass_fields__
-                counts = AnnotationCounts(**{name: data[f"counts_{name}"].item() for name in fields})
-                return cls(data["indptr"], data["label_ids"], data["weights"], counts)
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"The annotations cannot be read: {error}", where=str(path), mend="Make this cycle again."
-            ) from error
+        with read_arrays(path, "The annotations", "Make this cycle again.") as file:
+            fields = AnnotationCounts.__dataclass_fields__
+            counts = AnnotationCounts(**{name: file[f"counts_{name}"].item() for name in fields})
+            return cls(file["indptr"], file["label_ids"], file["weights"], counts)
 
 
 def choose_positives(

@@ -5,7 +5,6 @@ Shape legend: n documents, C classes, f texts without content, m prompts.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmteach.errors import RunError
-from lmteach.tracking.run_folder import write_whole
+from lmteach.tracking.arrays import MEND_VERDICTS, read_arrays, write_arrays
 
 Floats = npt.NDArray[np.float64]
 TINY = 1e-12
@@ -48,12 +46,7 @@ class ClassVerdicts:
 
     def save(self, path: Path) -> None:
         """Write an npz file whole or not at all."""
-
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.savez(file, **asdict(self))
-
-        write_whole(path, write)
+        write_arrays(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> ClassVerdicts:
@@ -63,16 +56,9 @@ class ClassVerdicts:
             RunError: the file is damaged or something else.
         """
         names = ("log_odds_nC", "judged_n", "agreement_n", "prior_mC")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays: Any = {name: file[name] for name in names}
-                return cls(**arrays, stopped_by=str(file["stopped_by"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"These verdicts cannot be read: {error}.",
-                where=str(path),
-                mend="Delete the file; the run makes it anew, from the store.",
-            ) from error
+        with read_arrays(path, "These verdicts", MEND_VERDICTS) as file:
+            arrays: Any = {name: file[name] for name in names}
+            return cls(**arrays, stopped_by=str(file["stopped_by"]))
 
 
 def class_log_probs(scores_nC: npt.ArrayLike) -> Floats:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from lmteach.corpus.gold import Gold
 from lmteach.errors import RunError
 from lmteach.metrics.values import PerDocument
-from lmteach.tracking.run_folder import write_whole
+from lmteach.tracking.arrays import read_arrays, write_arrays
 
 FILE = "test_scores.npz"
 Values = Mapping[str, Mapping[str, PerDocument]]
@@ -77,12 +76,7 @@ class TestScores:
         for s, student in enumerate(self.label_ids):
             arrays[f"ids_{s}"] = self.label_ids[student].astype(np.int32)
             arrays[f"scores_{s}"] = self.scores[student].astype(np.float32)
-
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-
-        write_whole(folder / FILE, write)
+        write_arrays(folder / FILE, arrays, compressed=True)
 
     @classmethod
     def load(cls, folder: Path) -> TestScores:
@@ -92,21 +86,14 @@ class TestScores:
             RunError: it is not there or damaged.
         """
         path = folder / FILE
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls._read(file)
-        except FileNotFoundError as error:
+        if not path.exists():
             raise RunError(
                 "This run has kept no scores of single test documents.",
                 where=str(folder),
                 mend=f"`lmteach evaluate {folder}` makes them; a run that is not finished: `lmteach fit --resume`.",
-            ) from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"These scores cannot be read: {error}.",
-                where=str(path),
-                mend=f"`lmteach evaluate {folder}` makes them anew.",
-            ) from error
+            )
+        with read_arrays(path, "These scores", f"`lmteach evaluate {folder}` makes them anew.") as file:
+            return cls._read(file)
 
     @classmethod
     def _read(cls, file: Any) -> TestScores:
