@@ -101,7 +101,7 @@ class _Ours:
     def run(self) -> None:
         self.turn += 1
         shards, out = find_shards(self.source), Path(self.home.name, f"out{self.turn}")
-        label_shards(self.student, shards, out, Options(top_k=1), Console(quiet=True), about={})
+        label_shards(lambda: self.student, shards, out, Options(top_k=1), Console(quiet=True), about={})
 
     def labels(self) -> list[str]:
         files = sorted(Path(self.home.name, f"out{self.turn}").glob("part-*"))

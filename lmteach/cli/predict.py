@@ -5,11 +5,19 @@ on standard input. Each output line holds the id, the labels best first, and the
 classifier's probabilities). A folder of .parquet or .jsonl shards (also .gz, .zst) is labelled shard by shard into
 a folder; run again after a kill, the same command goes on with the shards that are not there yet.
 
+engine=ray divides a folder's shards among the workers of a Ray cluster (pip install "lmteach[ray]"); each loads
+the student once, and what is written is the same:
+  ray.workers=N          workers (one a GPU; where there are none, one a machine)
+  ray.cpus=N ray.gpus=N  cores and GPUs of each (its machine's cores shared evenly; 1 GPU where there are any)
+  ray.address=HOST:PORT  a cluster that runs, or auto for the one this machine is part of; without it one is
+                         started on this machine, and ended with the work
+
 examples:
   lmteach predict runs/lmtx_quickstart docs.jsonl --output tags.jsonl --top-k 5
   cat docs.jsonl | lmteach predict runs/lmtx_quickstart - > tags.jsonl
   lmteach predict runs/llambert_imdb reviews/ --output labelled/ --top-k 1
   lmteach predict exported docs.jsonl --output tags.jsonl --top-k 20 --threshold f1
+  lmteach predict runs/llambert_imdb reviews/ --output labelled/ engine=ray ray.workers=4
 """
 
 from __future__ import annotations
@@ -18,11 +26,13 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from lmteach.corpus.reading import InputRecord
+    from lmteach.engines.options import EngineOptions
     from lmteach.students.label_shards import TextStudent
 
 CHUNK = 2048  # documents held at a time, so that memory does not grow with the input
@@ -50,19 +60,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         nargs="*",
         default=[],
-        metavar="backbones=A,B",
-        help="of a student on several frozen backbones: those to read with (all)",
+        metavar="KEY=VALUE",
+        help="engine=ray and its keys, see above; backbones=A,B of a student on several: those to read with (all)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Stream documents through the student."""
+    from lmteach.engines.options import take_options
     from lmteach.errors import LmteachError
 
+    engine, args.overrides = take_options(args.overrides)
     if args.top_k < 1:
         raise LmteachError(f"--top-k is {args.top_k}; it must be 1 or more.")
     if args.input != "-" and Path(args.input).is_dir():
-        return _run_folder(args)
+        return _run_folder(args, engine)
+    if engine.name != "local":
+        raise LmteachError(
+            f"The engine {engine.name} labels folders of shards; {args.input} is none.",
+            where="engine",
+            mend="Put the documents into a folder, in several files.",
+        )
     if args.output != "-" and (Path(args.output).is_dir() or not Path(args.output).parent.is_dir()):
         what = "is a folder" if Path(args.output).is_dir() else "is in a folder that does not exist"
         raise LmteachError(f"--output {args.output} {what}.")  # said now, not when all is tagged
@@ -70,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from lmteach.serving.load import read_about
 
     documents = read_documents(args.input, read_about(args.run).text)
-    student = _open(args)
+    student = _open(args.run, args.threshold, args.overrides)
     n = 0
     with _opened(args.output) as out:
         for chunk in _chunks(documents):
@@ -80,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open(args: argparse.Namespace) -> TextStudent:
+def _open(run: Path, threshold: str | None, overrides: list[str]) -> TextStudent:
     """Return the student that the command line describes, its threshold in force."""
     import importlib.util
 
@@ -88,9 +106,9 @@ def _open(args: argparse.Namespace) -> TextStudent:
     from lmteach.serving.student import parse_threshold
 
     # With torch where it is: bf16 is faster than an ONNX graph in fp32.
-    student = load_student(args.run, backend="torch" if importlib.util.find_spec("torch") else "auto")
-    _choose_backbones(student.inner, args.overrides)
-    return student.with_threshold(parse_threshold(args.threshold))
+    student = load_student(run, backend="torch" if importlib.util.find_spec("torch") else "auto")
+    _choose_backbones(student.inner, overrides)
+    return student.with_threshold(parse_threshold(threshold))
 
 
 def _choose_backbones(student: object, overrides: list[str]) -> None:
@@ -106,7 +124,7 @@ def _choose_backbones(student: object, overrides: list[str]) -> None:
         student.use_backbones([name for name in value.split(",") if name])
 
 
-def _run_folder(args: argparse.Namespace) -> int:
+def _run_folder(args: argparse.Namespace, where: EngineOptions) -> int:
     """Label a folder's shards."""
     from lmteach.errors import LmteachError
 
@@ -120,12 +138,12 @@ def _run_folder(args: argparse.Namespace) -> int:
 
     shards = find_shards(Path(args.input))
     from lmteach import weights
+    from lmteach.engines.options import open_engine
     from lmteach.serving.load import read_about, student_path
     from lmteach.students.label_shards import Options, label_shards
     from lmteach.tracking.console import Console
 
-    options = Options(read_about(args.run).text, args.top_k)
-    student = _open(args)
+    options, console = Options(read_about(args.run).text, args.top_k), Console()
     about = {
         "student": weights.fingerprint(student_path(args.run)),
         "text": options.text,
@@ -134,7 +152,9 @@ def _run_folder(args: argparse.Namespace) -> int:
         "overrides": args.overrides,
         "input": str(Path(args.input).resolve()),
     }
-    found = label_shards(student, shards, output, options, Console(), about=about)
+    student = partial(_open, args.run, args.threshold, args.overrides)
+    with open_engine(where, console) as engine:
+        found = label_shards(student, shards, output, options, console, about=about, engine=engine)
     rate = f", {found.rows / found.seconds:,.0f} rows/s" if found.rows else ""
     empty = f", {found.empty:,} of them without text" if found.empty else ""
     print(f"predict: {found.rows:,} rows{empty} in {found.seconds:.1f} s{rate}", file=sys.stderr)

@@ -1,0 +1,120 @@
+"""The teacher's work spread over an engine's workers: judgements in Parquet shards, verdicts in the one store.
+
+Each worker opens the recipe, its own teacher and the store, and keeps what the teacher says there, batch by batch; so
+a worker that dies loses the batch that was with the teacher, and nothing is asked again that the store answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lmteach.corpus.cache import cache_root
+from lmteach.curriculum.asked_parts import Asked, scratch, write_parts
+from lmteach.curriculum.labelling import judging_numbers
+from lmteach.curriculum.teacher_work import USAGE, TeacherWork
+from lmteach.engines.protocol import Engine, Sums
+from lmteach.errors import RunError
+from lmteach.teaching.cost import Counters
+from lmteach.teaching.store_connection import parse_url
+from lmteach.teaching.stored_teacher import StoredTeacher
+from lmteach.types import Usage
+
+if TYPE_CHECKING:
+    from lmteach.curriculum.context import RunContext
+
+ROWS_A_LOOK = 4096  # judgements looked up in the store at a time
+
+
+def judge_on(engine: Engine, context: RunContext, asked: Sequence[Asked]) -> list[tuple[Counters, str]]:
+    """Have an engine's workers judge, within the run's budget, into the store.
+
+    `budget.judgements` is exact: it is divided before the work begins, in the order of the documents. The other caps
+    may be passed by one batch a worker.
+
+    Returns:
+        of each split, what was counted and the cap that was reached, or "".
+
+    Raises:
+        RunError: the workers cannot share the store, or died.
+        TeacherError, StoreError: see there; what was judged is in the store.
+    """
+    url = context.recipe.run.store
+    if engine.n_machines > 1 and parse_url(url).get_backend_name() == "sqlite":
+        raise RunError(
+            "Several machines cannot share a store in SQLite.",
+            where=f"run.store = {url}",
+            mend="Keep it in PostgreSQL: run.store=postgresql+psycopg://USER@HOST/NAME.",
+        )
+    allowed, stopped = _allot(context, asked)
+    with scratch(cache_root() / "asked") as folder:
+        parts = write_parts(folder, asked, allowed, engine.n_workers)
+        n = sum(len(a.judgements) for a in asked)
+        sums = Sums()
+        with context.console.stage("judge", n, unit="docs") as stage:
+
+            def listen(now: Sums) -> None:
+                nonlocal sums
+                before, sums = sums.standing.get("documents", 0), now
+                stage.advance(int(now.standing.get("documents", 0) - before), **_shown(now, asked))
+
+            work = TeacherWork(context.recipe, context.budget)
+            with engine.run(work, parts, listen) as answers:
+                for _, capped in answers:
+                    for split, cap in capped.items():
+                        stopped[split] = stopped[split] or cap
+    return [(_counted(sums, a.split), stopped[a.split]) for a in asked]
+
+
+def _allot(context: RunContext, asked: Sequence[Asked]) -> tuple[list[npt.NDArray[np.bool_]], dict[str, str]]:
+    """Return which documents the cap on judgements has room for, and of each split whether it has not for all."""
+    allowed = [np.ones(len(a.judgements), np.bool_) for a in asked]
+    stopped = {a.split: "" for a in asked}
+    cap = context.budget.judgements
+    if cap is None:
+        return allowed, stopped
+    left, left_out = cap - context.budget.spent.judgements, set[str]()
+    with context.teacher() as teacher:
+        assert isinstance(teacher, StoredTeacher)
+        for a, allowed_n in zip(asked, allowed, strict=True):
+            for start in range(0, len(a.judgements), ROWS_A_LOOK):
+                window = a.judgements[start : start + ROWS_A_LOOK]
+                for i, n_missing in enumerate(teacher.n_missing(window)):
+                    # A twin of one that is left out costs nothing only beside it.
+                    fits = n_missing <= left and window[i].document not in left_out
+                    allowed_n[start + i] = fits
+                    left -= n_missing if fits else 0
+                    if not fits:
+                        left_out.add(window[i].document)
+            stopped[a.split] = "" if allowed_n.all() else f"budget.judgements = {cap}"
+    return allowed, stopped
+
+
+def _counted(sums: Sums, split: str) -> Counters:
+    """Return a split's counts. What a lost attempt made was paid for once, and then came from the store."""
+    usage = {name: sums.total(f"{split}/{name}") for name in USAGE}
+    tokens = {name: int(usage[name]) for name in ("prompt_tokens", "answer_tokens")}
+    return Counters(
+        int(sums.total(f"{split}/made")),
+        int(sums.standing.get(f"{split}/from_store", 0) - sums.lost.get(f"{split}/made", 0)),
+        int(sums.standing.get(f"{split}/unread", 0)),
+        Usage(**(usage | tokens | {"joules": usage["joules"] or None})),  # type: ignore[arg-type]
+    )
+
+
+def _shown(sums: Sums, asked: Sequence[Asked]) -> dict[str, str]:
+    """Return what is shown beside the progress."""
+    counted = [_counted(sums, a.split) for a in asked]
+    counts = {
+        "made": float(sum(c.made for c in counted)),
+        "from_store": float(sum(c.from_store for c in counted)),
+        "unread": float(sum(c.unread for c in counted)),
+        "usd": sum(c.usage.usd for c in counted),
+        "seconds": sums.seconds,
+        "yes": sum(sums.standing.get(f"{a.split}/yes", 0.0) for a in asked),
+        "read": sum(sums.standing.get(f"{a.split}/read", 0.0) for a in asked),
+    }
+    return judging_numbers(counts)
