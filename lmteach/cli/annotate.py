@@ -3,10 +3,19 @@
 A `fit` of the same recipe that opens the same store, on this machine or another, then finds the verdicts there
 and pays for none of them. Stopped or out of budget, the same command goes on where it was.
 
+engine=ray has the teacher judge on the workers of a Ray cluster (pip install "lmteach[ray]"), each with a teacher of
+its own; the store then holds the same verdicts. Shortlists are made in this process:
+  ray.workers=N          workers (one a GPU; where there are none, one a machine)
+  ray.cpus=N ray.gpus=N  cores and GPUs of each (its machine's cores shared evenly; 1 GPU where there are any)
+  ray.address=HOST:PORT  a cluster that runs, or auto for the one this machine is part of; without it one is
+                         started on this machine, and ended with the work
+
 examples:
   lmteach annotate --recipe lmtx_debtags.yaml
   lmteach annotate --recipe lmtx_debtags.yaml run.store=postgresql+psycopg://me@host/lmteach budget.hours=8
   lmteach annotate --recipe lmtx_debtags.yaml --student runs/lmtx_debtags
+  lmteach annotate --recipe lmtx_amazoncat.yaml trainer.devices=4
+  lmteach annotate --recipe lmtx_debtags.yaml engine=ray ray.workers=4
 """
 
 from __future__ import annotations
@@ -19,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lmteach.curriculum.ahead import Judged
-    from lmteach.curriculum.context import RunContext
-    from lmteach.recipe.schema import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,30 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge and keep."""
+    from lmteach.engines.options import take_options
     from lmteach.recipe.check import check_recipe
     from lmteach.recipe.load import load_recipe
 
-    recipe = load_recipe(args.recipe, args.overrides).recipe
+    engine, overrides = take_options(args.overrides)
+    recipe = load_recipe(args.recipe, overrides).recipe
     check_recipe(recipe)
-    from lmteach.curriculum.ahead import annotate_ahead, check_keeps, student_of
-    from lmteach.teaching.store import Store
-
-    student = None if args.student is None else student_of(args.student)
-    context = _open(recipe, quiet=args.quiet)
-    teachers = check_keeps(recipe, context.teacher_resources())
-    with Store.open(recipe.run.store, run=recipe.name) as store:
-        context.store = store
-        identities = [teacher.identity for teacher in teachers if teacher.scope != "none"]
-        judged = annotate_ahead(context, student)
-        _report(judged, store.place, identities)
-    return 0
-
-
-def _open(recipe: Recipe, *, quiet: bool) -> RunContext:
-    from lmteach.curriculum.context import open_context
+    from lmteach.curriculum.ahead import student_of
+    from lmteach.curriculum.annotating import annotate
     from lmteach.tracking.console import Console
 
-    return open_context(recipe, Console(quiet=quiet))
+    student = None if args.student is None else student_of(args.student)
+    done = annotate(recipe, Console(quiet=args.quiet), student, engine)
+    if done is not None:  # of several processes, the first one speaks
+        _report(done.judged, done.place, done.identities)
+    return 0
 
 
 def _report(judged: Sequence[Judged], place: str, identities: Sequence[str]) -> None:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lmteach import registry
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.known import run_path
-from lmteach.curriculum.labelling import build_index, find_candidates, judge
+from lmteach.curriculum.labelling import build_index, encode_documents, judge, judgements_of, search
 from lmteach.curriculum.open_run import read_run
 from lmteach.curriculum.protocol import CycleState
+from lmteach.engines.local import LocalEngine
 from lmteach.errors import RunError
+from lmteach.search.shortlist import Shortlist
 from lmteach.teaching.cost import Counters
 from lmteach.teaching.planning import TeacherPart, teacher_parts
 from lmteach.teaching.protocol import Teacher, TeacherResources
 from lmteach.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from lmteach.corpus.corpus import Documents
+    from lmteach.engines.protocol import Engine
     from lmteach.recipe.schema import Recipe
+    from lmteach.search.protocol import Searcher
     from lmteach.students.protocol import Encoder
 
 
@@ -37,14 +43,19 @@ class Judged:
     stopped_by: str
 
 
-def annotate_ahead(context: RunContext, student: Path | None = None) -> list[Judged]:
+def annotate_ahead(
+    context: RunContext, student: Path | None = None, engine: Engine | None = None
+) -> list[Judged]:
     """Judge the candidates of the recipe's first cycle, training documents before dev, within its budget.
 
     The candidates are those that `fit` will find, so that the store answers it. `fit` asks about dev documents
-    with the student it has trained by then, so of those only a part.
+    with the student it has trained by then, so of those only a part. Of several ranks each encodes and judges its
+    share, as in `fit`; all return what was judged by all.
 
     Args:
-        student: the student that makes the shortlists; None = the one that a run would begin with.
+        student: the student that makes the shortlists, in this process; None = the one that a run would begin
+            with.
+        engine: where the teacher judges; None = in this process.
 
     Raises:
         TeacherError, StoreError: see there; what was judged is in the store.
@@ -52,13 +63,15 @@ def annotate_ahead(context: RunContext, student: Path | None = None) -> list[Jud
     recipe, corpus = context.recipe, context.corpus
     curriculum = registry.build("curriculum", recipe.curriculum)
     encoder = begin_student(context) if student is None else context.new_encoder(student)
-    index = build_index(context, encoder)
+    index = build_index(context, encoder) if context.ranks.is_first else None
     positions = curriculum.select(CycleState(0, len(corpus.train), recipe.seed))
     todo = [("train", corpus.train, positions, recipe.search.n_judged)]
     if corpus.dev is not None:
         todo.append(("dev", corpus.dev, np.arange(len(corpus.dev), dtype=np.int64), recipe.dev.n_judged))
-    shortlists = [find_candidates(context, encoder, index, docs, rows) for _, docs, rows, _ in todo]
+    shortlists = [_candidates(context, encoder, index, docs, rows) for _, docs, rows, _ in todo]
     del encoder, index  # the teacher needs the room
+    if engine is not None and not isinstance(engine, LocalEngine):
+        return _judge_on(engine, context, todo, shortlists)
     judged = []
     with context.teacher() as teacher:
         for (split, documents, _, k), shortlist in zip(todo, shortlists, strict=True):
@@ -68,6 +81,45 @@ def annotate_ahead(context: RunContext, student: Path | None = None) -> list[Jud
     return judged
 
 
+def _judge_on(
+    engine: Engine, context: RunContext, todo: Sequence[Any], shortlists: Sequence[Shortlist]
+) -> list[Judged]:
+    from lmteach.curriculum.asked_parts import Asked
+    from lmteach.curriculum.spread import judge_on
+
+    asked = [
+        Asked(split, judgements_of(context, documents, shortlist, k))
+        for (split, documents, _, k), shortlist in zip(todo, shortlists, strict=True)
+    ]
+    said = judge_on(engine, context, asked)
+    return [
+        Judged(a.split, len(a.judgements), counters, stopped_by)
+        for a, (counters, stopped_by) in zip(asked, said, strict=True)
+    ]
+
+
+def _candidates(
+    context: RunContext,
+    encoder: Encoder,
+    index: Searcher | None,
+    documents: Documents,
+    positions: npt.NDArray[np.int64],
+) -> Shortlist:
+    """Return documents' nearest labels; of several ranks the first, which has the index, searches for all."""
+    vectors = encode_documents(context, encoder, documents, positions)
+    found = None if index is None else search(context, index, vectors, positions)
+    ranks = context.ranks
+    if ranks.n == 1:
+        assert found is not None
+        return found
+    path = ranks.scratch / f"shortlist-{ranks.n_calls}.npz"
+    if found is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found.save(path)
+    ranks.barrier()
+    return Shortlist.load(path)
+
+
 def begin_student(context: RunContext) -> Encoder:
     """Return the student that a run of the recipe begins with; a warm-up is done now, in the run's folder."""
     if not context.recipe.warmup.teacher:
@@ -75,7 +127,7 @@ def begin_student(context: RunContext) -> Encoder:
     from lmteach.curriculum.warmup import warm_up
 
     folder = RunFolder(run_path(context.recipe))
-    with _locked(folder):
+    with _locked(folder) if context.ranks.is_first else nullcontext():
         return context.new_encoder(warm_up(context, folder))
 
 

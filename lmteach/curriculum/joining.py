@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,10 +63,10 @@ def find_place(trainer: TrainerSection) -> Place | None:
         place = _slurm_place()
     elif trainer.num_nodes > 1:
         raise RecipeError(
-            f"trainer.num_nodes = {trainer.num_nodes} needs a launcher: one `lmteach fit` reaches one machine.",
+            f"trainer.num_nodes = {trainer.num_nodes} needs a launcher: one command reaches one machine.",
             where="trainer.num_nodes",
             mend=f"On each: torchrun --nnodes={trainer.num_nodes} --nproc-per-node={trainer.devices} "
-            "--rdzv-backend=c10d --rdzv-endpoint=FIRST_HOST:29500 -m lmteach.cli.main fit --recipe ...",
+            "--rdzv-backend=c10d --rdzv-endpoint=FIRST_HOST:29500 -m lmteach.cli.main VERB --recipe ...",
         )
     else:
         return None
@@ -105,11 +105,12 @@ def joined_ranks(place: Place, trainer: TrainerSection, scratch: Path | None = N
 
 
 @contextmanager
-def started_ranks(recipe: Recipe, folder: Path) -> Iterator[Ranks]:
+def started_ranks(recipe: Recipe, folder: Path, task: Sequence[str] = ()) -> Iterator[Ranks]:
     """Start the other ranks of a run on this machine, and be the first.
 
     Args:
         folder: the run's, claimed; the others read the recipe in it.
+        task: what the others do, see `follow.py`; the run where empty.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -118,7 +119,7 @@ def started_ranks(recipe: Recipe, folder: Path) -> Iterator[Ranks]:
     place = Place(0, 0, n, "127.0.0.1", meeting.port)
     others = {
         rank: subprocess.Popen(
-            [sys.executable, "-m", "lmteach.curriculum.follow", str(folder)],
+            [sys.executable, "-m", "lmteach.curriculum.follow", str(folder), *task],
             env={
                 "TORCH_CPP_LOG_LEVEL": "ERROR",  # else a lost connection is pages of C++ frames
                 **os.environ,
