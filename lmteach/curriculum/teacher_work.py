@@ -85,6 +85,7 @@ class SharedBudget(Budget):
         super().__init__(None, whole.tokens, whole.usd, whole.hours, replace(whole.spent))
         self._before, self._tell, self._split = whole.spent, tell, split
         self._told: dict[str, float] = {}
+        self.spent = _spent(self._before, tell({}))
 
     def charge(self, n_made: int, usage: Usage, seconds: float) -> None:
         """Tell what a batch cost; `seconds` is left out, since time goes by for all workers at once."""
