@@ -20,11 +20,11 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments and actions."""
-    parser.add_argument("--kind", help="only this kind: teacher, encoder, searcher, curriculum")
+    parser.add_argument("--kind", help="only this kind: teacher, encoder, searcher, curriculum, head, loss")
     parser.add_argument("--check", action="store_true", help="import each one and say whether it loads")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     new = actions.add_parser("new", help="write a stand-alone package with a plugin that works")
-    new.add_argument("new_kind", metavar="KIND", help="teacher, encoder, searcher or curriculum")
+    new.add_argument("new_kind", metavar="KIND", help="teacher, encoder, searcher, curriculum, head or loss")
     new.add_argument("name", metavar="NAME", help="what recipes will say: small letters, digits, underscores")
     new.add_argument(
         "--folder", type=Path, default=Path(), help="where lmteach-NAME is written (%(default)s)"
@@ -71,7 +71,7 @@ def _list(args: argparse.Namespace) -> int:
                 except LmteachError as error:
                     broken += 1
                     note = f"  BROKEN: {error}"
-            print(f"{kind:<11}{entry.name:<16}{entry.distribution} {entry.version}  {entry.target}{note}")
+            print(f"{kind:<11}{entry.name:<17}{entry.distribution} {entry.version}  {entry.target}{note}")
     return 1 if broken else 0
 
 

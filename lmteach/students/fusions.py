@@ -15,6 +15,7 @@ is absent adds nothing. Shape legend: B texts, L layers of a backbone, D its wid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,19 @@ Shapes = Mapping[str, tuple[int, int]]
 """(L, D) of each backbone by name, in order."""
 
 
+class Given(NamedTuple):
+    """What is fused: the M projected vectors [B, W], the backbones' own [B, L, D], and which of both are there."""
+
+    projected: Sequence[Tensor]
+    present_BM: Tensor
+    vectors: Mapping[str, Tensor]
+    present_Bk: Tensor
+
+    def stacked(self, absent: float) -> Tensor:
+        """Return [B, M, W] of vectors of one width, with `absent` in place of those that are not there."""
+        return torch.where(self.present_BM[:, :, None], torch.stack(list(self.projected), dim=1), absent)
+
+
 class Fusion(nn.Module):
     """Projects every vector to a common width where they differ; a subclass says how they are fused.
 
@@ -33,15 +47,26 @@ class Fusion(nn.Module):
         shapes: (L, D) of each backbone.
         width: W; None = no projection.
         dropout: after a projection and its ReLU.
+
+    Raises:
+        RecipeError: the widths differ, and the fusion needs them alike.
     """
 
-    out_dim: int
+    needs_one_width = True
 
     def __init__(self, shapes: Shapes, *, width: int | None, dropout: float = 0.0) -> None:
         super().__init__()
         self.names = list(shapes)
         self.n_layers = [n_layers for n_layers, _ in shapes.values()]
         self.widths = [dim if width is None else width for n, dim in shapes.values() for _ in range(n)]
+        if self.needs_one_width and len(set(self.widths)) > 1:
+            raise RecipeError(
+                f"The fusion {type(self).__name__.lower()} needs vectors of one width; "
+                f"there are {sorted(set(self.widths))}.",
+                where="student.fusion.width",
+                mend="Set student.fusion.width, say to the smallest of them; others are projected to it.",
+            )
+        self.out_dim = self.widths[0]
         dims = [dim for n, dim in shapes.values() for _ in range(n)]
         self.projections = nn.ModuleList(
             nn.Identity()
@@ -57,87 +82,47 @@ class Fusion(nn.Module):
             vectors: [B, L, D] of each backbone, all of them; what stands in an absent one is not looked at.
             present_Bk: boolean; which backbones each text has.
         """
-        layers = [vectors[name][:, i] for name, n in self._layers() for i in range(n)]
+        named = zip(self.names, self.n_layers, strict=True)
+        layers = [vectors[name][:, i] for name, n in named for i in range(n)]
         projected = [project(x_BD) for project, x_BD in zip(self.projections, layers, strict=True)]
         repeats = torch.tensor(self.n_layers, device=present_Bk.device)
-        return self.fuse(projected, present_Bk.repeat_interleave(repeats, dim=1), vectors, present_Bk)
+        return self.fuse(Given(projected, present_Bk.repeat_interleave(repeats, dim=1), vectors, present_Bk))
 
-    def fuse(
-        self,
-        projected: Sequence[Tensor],
-        present_BM: Tensor,
-        vectors: Mapping[str, Tensor],
-        present_Bk: Tensor,
-    ) -> Tensor:
-        """Return the fused vector of M projected ones, each [B, its width]."""
+    def fuse(self, given: Given) -> Tensor:
+        """Return the fused vector [B, out_dim]."""
         raise NotImplementedError
-
-    def _layers(self) -> list[tuple[str, int]]:
-        return list(zip(self.names, self.n_layers, strict=True))
-
-    def _common_width(self, name: str) -> int:
-        if len(set(self.widths)) > 1:
-            raise RecipeError(
-                f"The fusion {name} needs vectors of one width; there are {sorted(set(self.widths))}.",
-                where="student.fusion.width",
-                mend="Set student.fusion.width, say to the smallest of them; others are projected to it.",
-            )
-        return self.widths[0]
 
 
 class Concat(Fusion):
     """All vectors, one after another; zeros for an absent one."""
 
+    needs_one_width = False
+
     def __init__(self, shapes: Shapes, *, width: int | None, dropout: float = 0.0) -> None:
         super().__init__(shapes, width=width, dropout=dropout)
         self.out_dim = sum(self.widths)
 
-    def fuse(
-        self,
-        projected: Sequence[Tensor],
-        present_BM: Tensor,
-        vectors: Mapping[str, Tensor],
-        present_Bk: Tensor,
-    ) -> Tensor:
-        kept = [torch.where(present_BM[:, i, None], x_BW, 0.0) for i, x_BW in enumerate(projected)]
+    def fuse(self, given: Given) -> Tensor:
+        present_MB = given.present_BM.unbind(1)
+        kept = [
+            torch.where(here_B[:, None], x_BW, 0.0)
+            for here_B, x_BW in zip(present_MB, given.projected, strict=True)
+        ]
         return torch.cat(kept, dim=1)
 
 
 class Mean(Fusion):
     """The mean of the vectors that are there."""
 
-    def __init__(self, shapes: Shapes, *, width: int | None, dropout: float = 0.0) -> None:
-        super().__init__(shapes, width=width, dropout=dropout)
-        self.out_dim = self._common_width("mean")
-
-    def fuse(
-        self,
-        projected: Sequence[Tensor],
-        present_BM: Tensor,
-        vectors: Mapping[str, Tensor],
-        present_Bk: Tensor,
-    ) -> Tensor:
-        x_BMW = torch.where(present_BM[:, :, None], torch.stack(list(projected), dim=1), 0.0)
-        return x_BMW.sum(1) / present_BM.sum(1, keepdim=True).clamp_min(1)
+    def fuse(self, given: Given) -> Tensor:
+        return given.stacked(0.0).sum(1) / given.present_BM.sum(1, keepdim=True).clamp_min(1)
 
 
 class Max(Fusion):
     """Each dimension's greatest among the vectors that are there."""
 
-    def __init__(self, shapes: Shapes, *, width: int | None, dropout: float = 0.0) -> None:
-        super().__init__(shapes, width=width, dropout=dropout)
-        self.out_dim = self._common_width("max")
-
-    def fuse(
-        self,
-        projected: Sequence[Tensor],
-        present_BM: Tensor,
-        vectors: Mapping[str, Tensor],
-        present_Bk: Tensor,
-    ) -> Tensor:
-        x_BMW = torch.stack(list(projected), dim=1)
-        lowest = torch.finfo(x_BMW.dtype).min
-        return torch.where(present_BM[:, :, None], x_BMW, lowest).amax(1)
+    def fuse(self, given: Given) -> Tensor:
+        return given.stacked(torch.finfo(given.projected[0].dtype).min).amax(1)
 
 
 class Cooccurrence(Fusion):
@@ -152,21 +137,14 @@ class Cooccurrence(Fusion):
         self, shapes: Shapes, *, width: int | None, dropout: float = 0.0, sigma: float = 1.0, base: str = ""
     ) -> None:
         super().__init__(shapes, width=width, dropout=dropout)
-        self._common_width("cooccurrence")
         self.sigma, self.base = sigma, base or self.names[0]
         self.out_dim = len(self.widths) ** 2 + shapes[self.base][1]
 
-    def fuse(
-        self,
-        projected: Sequence[Tensor],
-        present_BM: Tensor,
-        vectors: Mapping[str, Tensor],
-        present_Bk: Tensor,
-    ) -> Tensor:
-        x_BMW = torch.where(present_BM[:, :, None], torch.stack(list(projected), dim=1), 0.0)
+    def fuse(self, given: Given) -> Tensor:
+        x_BMW = given.stacked(0.0)
         pairs_BMM = power_norm(x_BMW @ x_BMW.transpose(1, 2), self.sigma)
-        base_B = present_Bk[:, self.names.index(self.base), None]
-        base_BD = torch.where(base_B, vectors[self.base].mean(1), 0.0)
+        base_B = given.present_Bk[:, self.names.index(self.base), None]
+        base_BD = torch.where(base_B, given.vectors[self.base].mean(1), 0.0)
         return torch.cat([pairs_BMM.flatten(1), base_BD], dim=1)
 
 
@@ -189,8 +167,5 @@ def build_fusion(section: FusionSection, shapes: Shapes) -> Fusion:
     Raises:
         RecipeError: the widths do not fit it.
     """
-    if section.name == "cooccurrence":
-        return Cooccurrence(
-            shapes, width=section.width, dropout=section.dropout, sigma=section.sigma, base=section.base
-        )
-    return FUSIONS[section.name](shapes, width=section.width, dropout=section.dropout)
+    own = {"sigma": section.sigma, "base": section.base} if section.name == "cooccurrence" else {}
+    return FUSIONS[section.name](shapes, width=section.width, dropout=section.dropout, **own)

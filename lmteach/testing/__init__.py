@@ -14,6 +14,8 @@ pytest: `lmteach plugins check NAME` runs them by themselves.
 
 from lmteach.testing.curricula import CurriculumContract
 from lmteach.testing.encoders import EncoderContract
+from lmteach.testing.heads import HeadContract
+from lmteach.testing.losses import ClassLossContract, LossContract, TaggerLossContract
 from lmteach.testing.pair_teachers import PairTeacherContract
 from lmteach.testing.searchers import SearcherContract
 from lmteach.testing.teachers import TeacherContract, check_verdict, no_members
@@ -21,10 +23,14 @@ from lmteach.testing.texts import HOSTILE_TEXTS
 
 __all__ = [
     "HOSTILE_TEXTS",
+    "ClassLossContract",
     "CurriculumContract",
     "EncoderContract",
+    "HeadContract",
+    "LossContract",
     "PairTeacherContract",
     "SearcherContract",
+    "TaggerLossContract",
     "TeacherContract",
     "check_verdict",
     "no_members",

@@ -12,9 +12,12 @@ from typing import Any
 from lmteach import registry
 from lmteach.corpus.corpus import Corpus, Documents, LabelSet
 from lmteach.errors import LmteachError, PluginError
+from lmteach.recipe.loss import kind_of
 from lmteach.teaching.protocol import TeacherResources
 from lmteach.testing.curricula import CurriculumContract
 from lmteach.testing.encoders import EncoderContract
+from lmteach.testing.heads import HeadContract
+from lmteach.testing.losses import ClassLossContract, LossContract, TaggerLossContract
 from lmteach.testing.pair_teachers import PairTeacherContract
 from lmteach.testing.searchers import SearcherContract
 from lmteach.testing.teachers import TeacherContract
@@ -28,6 +31,8 @@ SUITES: Mapping[str, type[Any]] = {
     "encoder": EncoderContract,
     "searcher": SearcherContract,
     "curriculum": CurriculumContract,
+    "head": HeadContract,
+    "loss": LossContract,
 }
 
 
@@ -57,17 +62,28 @@ def suite_of(
     cls = registry.load(kind, name)
     if kind not in SUITES:
         raise PluginError(f"There is no contract suite for a {kind}.")
-    makes_pairs = kind == "teacher" and hasattr(cls, "pairs")
-    suite = PairTeacherContract if makes_pairs else SUITES[kind]
+    suite = _suite_for(kind, cls)
     for given in ({}, *others):
         registry.configure(cls, {**keys, **given}, f"{kind} '{name}'")
 
-    def build(self: Any, **more: Any) -> Any:
+    def build(self: Any, *, multilabel: bool = False, **more: Any) -> Any:
         config = registry.configure(cls, {**keys, **more}, f"{kind} '{name}'")
-        return cls(config, _resources(self)) if kind == "teacher" else cls(config)
+        if kind == "teacher":
+            return cls(config, _resources(self))
+        return cls(config, multilabel) if suite is ClassLossContract else cls(config)
 
     found = {"build": build, "config": lambda self: cls.Config, "other_keys": tuple(others)}
     return type(f"{cls.__name__}Contract", (suite,), found)
+
+
+def _suite_for(kind: str, cls: type[Any]) -> type[Any]:
+    """Return the suite of a plugin: teachers and losses are of two sorts."""
+    if kind == "teacher" and hasattr(cls, "pairs"):
+        return PairTeacherContract
+    if kind == "loss":
+        suites = {"tagger": TaggerLossContract, "classifier": ClassLossContract}
+        return suites.get(kind_of(cls, cls.__name__), LossContract)
+    return SUITES[kind]
 
 
 def run_suite(suite: type[Any], leave_out: Sequence[str] = ()) -> Iterator[Outcome]:

@@ -109,9 +109,10 @@ class TeacherContract:
             candidates=whole.candidates[::-1],
             label_ids=whole.label_ids[::-1],
             student_scores=whole.student_scores[::-1],
+            descriptions=whole.descriptions[::-1],
         )
         single = [
-            dataclasses.replace(whole, candidates=(c,), label_ids=(), student_scores=())
+            dataclasses.replace(whole, candidates=(c,), label_ids=(), student_scores=(), descriptions=())
             for c in whole.candidates
         ]
         (first,), (second,) = teacher.judge([whole]), teacher.judge([turned])

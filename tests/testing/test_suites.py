@@ -1,4 +1,4 @@
-"""Built-in searchers, encoders and curricula keep their contracts; and each suite finds faults."""
+"""Built-in searchers, encoders, curricula, heads and losses keep their contracts; and each suite finds faults."""
 
 from __future__ import annotations
 
@@ -88,9 +88,12 @@ def test_every_announced_plugin_has_a_suite() -> None:
     """Those of teachers are asserted in tests/plugins/test_contracts.py."""
     announced = {
         kind: {entry.name for entry in registry.entries(kind) if entry.distribution == "lmteach"}
-        for kind in ("searcher", "encoder", "curriculum")
+        for kind in registry.KINDS
+        if kind != "teacher"
     }
     assert announced == {
+        "head": {"linear", "mlp"},
+        "loss": {"ce", "gce", "sce", "triplet", "weighted_triplet"},
         "searcher": {"exact", "scann", "auto"},
         "encoder": {"transformers"},
         "curriculum": {"lmtx", "once", "random", "uncertainty", "coverage", "mixed"},
