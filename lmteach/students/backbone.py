@@ -23,7 +23,7 @@ from lmteach.machine import choose_precision
 from lmteach.recipe.check_classifier import backbone_name
 from lmteach.recipe.schema import BackboneSection
 from lmteach.students.encode import WINDOW, token_batches
-from lmteach.students.packed_reader import PackedReader, pool_flat
+from lmteach.students.packed_reader import PackedReader, packed_reader, pool_flat
 from lmteach.students.pooled_encoder import n_positions
 from lmteach.teaching.causal.generic import UnsupportedError
 
@@ -122,7 +122,7 @@ class Backbone:
         if self.device != "cpu":
             return None  # there transformers' fused kernels serve as well
         try:
-            return PackedReader(self.model)
+            return packed_reader(self.model)
         except UnsupportedError:
             return None
 

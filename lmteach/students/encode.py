@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from lmteach.errors import LmteachError
-from lmteach.students.protocol import Encoder, Kind
+from lmteach.students.protocol import Encoder, Kind, Packable, Reader
 
 if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
@@ -30,6 +30,7 @@ def encode_texts(
     batch_tokens: int | None = None,
     out: Vectors | None = None,
     progress: Callable[[int], None] | None = None,
+    reader: Reader | None = None,
 ) -> Vectors:
     """Return the normalised vectors [n, D] of n texts, in their order.
 
@@ -40,6 +41,7 @@ def encode_texts(
             fastest where measured, 2,048 on a CPU and 65,536 on a GPU.
         out: where to write, a memory map for corpora beyond memory; a new array if None.
         progress: called with the number of texts done since the last call.
+        reader: what `packed_reader` gave for this encoder, by a caller who encodes often and trains no more.
 
     Raises:
         LmteachError: the encoder returned NaN or infinity.
@@ -50,14 +52,16 @@ def encode_texts(
     budget = batch_tokens or (2048 if device == "cpu" else 65_536)
     encoder.eval().to(device)
     kinds: dict[str, Any] = {"device_type": device.partition(":")[0], "dtype": torch.bfloat16}
+    reader = reader or packed_reader(encoder, device, precision)
     try:
         with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16"):
             for start in range(0, len(texts), WINDOW):
                 window = texts[start : start + WINDOW]
                 token_ids = encoder.tokenize(window, kind)
                 for places in token_batches([len(ids) for ids in token_ids], budget):
-                    batch = encoder.collate([token_ids[i] for i in places])
-                    output_BD = encoder(_move(batch, device)).float().cpu().numpy()
+                    batch = [token_ids[i] for i in places]
+                    read = reader or (lambda ids: encoder(_move(encoder.collate(ids), device)))
+                    output_BD = read(batch).float().cpu().numpy()
                     bad = ~np.isfinite(output_BD).all(axis=1)
                     if bad.any():
                         raise LmteachError(
@@ -71,6 +75,11 @@ def encode_texts(
     finally:
         encoder.train(was_training)
     return vectors
+
+
+def packed_reader(model: Any, device: str, precision: Literal["fp32", "bf16"]) -> Reader | None:
+    """Return the faster forward that a model offers on this device; None = it has none."""
+    return model.packed(precision) if device == "cpu" and isinstance(model, Packable) else None
 
 
 def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

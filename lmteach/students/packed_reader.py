@@ -1,4 +1,4 @@
-"""Hidden states of Llama-shaped decoders by the teacher's own forward: no padding, packed weights.
+"""Hidden states of frozen models by our own forwards: no padding, packed weights.
 
 Shape legend: N tokens of all texts in one row, B texts, C width.
 """
@@ -6,17 +6,35 @@ Shape legend: N tokens of all texts in one row, B texts, C width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from lmteach.students.packed_bert import FAMILIES, PackedBert
 from lmteach.teaching.causal.attention import attend
 from lmteach.teaching.causal.llama import LlamaBackbone
 from lmteach.teaching.causal.request import Request
 
 
-class PackedReader(LlamaBackbone):
-    """Reads texts and gives any layer's hidden states at every token, in fp32.
+class PackedReader(Protocol):
+    """Reads texts and gives any layer's hidden states at every token."""
+
+    def layers(self, token_ids: Sequence[Sequence[int]], wanted: Sequence[int]) -> Mapping[int, Tensor]:
+        """Return [N, C] of each wanted layer in fp32, numbered as transformers' `hidden_states`, text after text."""
+
+
+def packed_reader(model: Any) -> PackedReader:
+    """Return a reader of a model with its weights as they are now, in its own dtype.
+
+    Raises:
+        UnsupportedError: the model is of a family that we have no forward for, or has something unusual.
+    """
+    return PackedBert(model, model.dtype) if model.config.model_type in FAMILIES else PackedLlama(model)
+
+
+class PackedLlama(LlamaBackbone):
+    """A Llama-shaped decoder, read by the teacher's own forward.
 
     Raises:
         UnsupportedError: the model is of another family, or has something unusual.

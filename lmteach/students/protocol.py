@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -16,6 +16,17 @@ Kind = Literal["document", "search", "label"]
 
 StudentKind = Literal["tagger", "classifier"]
 """A recipe's `student.kind`."""
+
+Reader = Callable[[Sequence[Sequence[int]]], "torch.Tensor"]
+"""From the token ids of B texts, the longest first, to a row of fp32 for each, without gradients."""
+
+
+@runtime_checkable
+class Packable(Protocol):
+    """What an encoder or a classifier may offer beside its forward: a faster one while its weights stay as they are."""
+
+    def packed(self, precision: Literal["fp32", "bf16"]) -> Reader | None:
+        """Return it, made of the weights as they are now; None where this model or device has none."""
 
 
 @runtime_checkable

@@ -6,11 +6,12 @@ Shape legend: n texts, l labels, k labels a text, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lmteach.students.encode import encode_texts
+from lmteach.students.encode import encode_texts, packed_reader
 from lmteach.students.label_set import LABELS, VECTORS, load_labels, save_labels
-from lmteach.students.protocol import Encoder, Kind
+from lmteach.students.protocol import Encoder, Kind, Reader
 from lmteach.students.tags import Tags, name_tags
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ class Tagger:
 
     def encode(self, texts: Sequence[str], kind: Kind) -> Vectors:
         """Return the vectors [n, D] of documents (`search`) or labels."""
-        return encode_texts(self.encoder, texts, kind, device=self.device, precision=self.precision)
+        settings: dict[str, Any] = {"device": self.device, "precision": self.precision}
+        return encode_texts(self.encoder, texts, kind, **settings, reader=self._reader)
+
+    @cached_property
+    def _reader(self) -> Reader | None:
+        return packed_reader(self.encoder, self.device, self.precision)
 
     def relabelled(self, names: Sequence[str], searcher: Searcher) -> Tagger:
         """Return the same student with another label set."""

