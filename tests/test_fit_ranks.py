@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -117,6 +118,79 @@ def test_two_processes_teach_one_student(
 
 
 @pytest.mark.slow
+def test_two_processes_divide_a_students_weights(
+    spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path, minilm1: Path, desks: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    finish(spawn(*two_ranks(recipe_file, teacher, "trainer.strategy=fsdp")))
+    final = check_run(tmp_path / "run")
+    cycle = RunFolder(tmp_path / "run").events()[0]
+    saved = load_file(tmp_path / "run" / "student" / "model.safetensors")
+    start = load_file(minilm1 / "model.safetensors")
+    assert {name: value.shape for name, value in saved.items()} == {n: v.shape for n, v in start.items()}
+    n_weights = sum(value.numel() for value in saved.values())
+    assert cycle["rank_weight_bytes"] == pytest.approx(4 * n_weights / 2, rel=0.02)
+    assert cycle["rank_state_bytes"] == pytest.approx(2 * 4 * n_weights / 2, rel=0.05)
+    tagged = tmp_path / "tagged.jsonl"
+    finish(spawn("predict", tmp_path / "run", desks / "test.jsonl", "--top-k", 1, "--output", tagged))
+    names = (desks / "labels.txt").read_text().splitlines()
+    rows = [json.loads(line) for line in (desks / "test.jsonl").read_text().splitlines()]
+    found = [json.loads(line)["labels"][0] for line in tagged.read_text().splitlines()]
+    right = [name in {names[i] for i in row["labels"]} for name, row in zip(found, rows, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(final["student"]["p@1"], abs=0.02), (
+        "alone, it is the same"
+    )
+
+
+def annotating(recipe_file: Path, *overrides: str) -> list[Any]:
+    return ["annotate", *two_ranks(recipe_file, *overrides, "search.n_judged=5")[1:], "--quiet"]
+
+
+def stored(store: Path) -> list[tuple[Any, ...]]:
+    """Every verdict of a store, without the time it was made at."""
+    with sqlite3.connect(store) as opened:
+        columns = [row[1] for row in opened.execute("pragma table_info(verdicts)")]
+        kept = ", ".join(c for c in columns if c not in ("id", "created", "made_at", "run_id"))
+        return sorted(opened.execute(f"select {kept} from verdicts"))
+
+
+@pytest.mark.slow
+def test_two_processes_judge_ahead_what_one_would(
+    spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path
+) -> None:
+    said = finish(spawn(*annotating(recipe_file, teacher)))
+    assert "train 100 documents: 500 judgements made, 0 from the store, 0 unread" in said
+    assert "dev   20 documents: 40 judgements made" in said
+    ranks = [line.rpartition("\t")[2] for line in (tmp_path / "asked.log").read_text().splitlines()]
+    assert ranks.count("0") == ranks.count("1") == 270
+    asked = questions(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith((".annotate", "run"))]
+
+    (tmp_path / "asked.log").unlink()
+    other = f"run.store={tmp_path}/other.sqlite"
+    alone = finish(spawn(*annotating(recipe_file, teacher, other), "trainer.devices=1"))
+    assert [line for line in alone.splitlines() if "documents:" in line][0].split(";")[0] in said
+    assert sorted(questions(tmp_path)) == sorted(asked), "the same shortlists"
+    assert stored(tmp_path / "other.sqlite") == stored(tmp_path / "store.sqlite")
+
+
+@pytest.mark.slow
+def test_a_rank_lost_while_judging_ahead_is_named(
+    spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path
+) -> None:
+    mark = tmp_path / "asked.log.die"
+    mark.touch()
+    arguments = annotating(recipe_file, teacher.replace("log:", "die: judging, log:"))
+    said = finish(spawn(*arguments), status=1)
+    assert re.search(r"lmteach: Rank 1 \(process \d+ on .*\) died: killed by SIGKILL.", said), said
+    mark.unlink()
+    finish(spawn(*arguments))
+    asked = questions(tmp_path)
+    assert len(asked) == len(set(asked)) == 540
+
+
+@pytest.mark.slow
 def test_a_teacher_may_take_longer_than_the_process_groups_timeout(
     spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path
 ) -> None:
@@ -129,21 +203,24 @@ def test_a_teacher_may_take_longer_than_the_process_groups_timeout(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["judging", "failing", "training"])
+@pytest.mark.parametrize(
+    ("moment", "strategy"),
+    [("judging", "ddp"), ("failing", "ddp"), ("training", "ddp"), ("training", "fsdp")],
+)
 def test_a_lost_rank_ends_the_run_by_name_and_it_goes_on(
-    spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path, moment: str
+    spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path, moment: str, strategy: str
 ) -> None:
     mark = tmp_path / "asked.log.die"
     mark.touch()
-    arguments = two_ranks(recipe_file, teacher.replace("log:", f"die: {moment}, log:"), "training.epochs=20")
-    if moment != "training":
-        arguments[-1] = "training.epochs=2"
+    epochs = "training.epochs=20" if moment == "training" else "training.epochs=2"
+    dying = teacher.replace("log:", f"die: {moment}, log:")
+    arguments = two_ranks(recipe_file, dying, epochs, f"trainer.strategy={strategy}")
     process = spawn(*arguments)
     said = finish(process, status=1)
     how = "ended: The server is gone." if moment == "failing" else "died: killed by SIGKILL."
     assert re.search(rf"lmteach: Rank 1 \(process \d+ on .*\) {how}", said), said
     mark.unlink()
-    if moment == "training":
+    if (moment, strategy) == ("training", "ddp"):
         return
     finish(spawn(*arguments, "--resume"))
     final = check_run(tmp_path / "run")

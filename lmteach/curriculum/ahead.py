@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lmteach import registry
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.known import run_path
 from lmteach.curriculum.labelling import build_index, encode_documents, judge, judgements_of, search
 from lmteach.curriculum.open_run import read_run
-from lmteach.curriculum.protocol import CycleState
 from lmteach.engines.local import LocalEngine
 from lmteach.errors import RunError
 from lmteach.search.shortlist import Shortlist
@@ -61,10 +59,9 @@ def annotate_ahead(
         TeacherError, StoreError: see there; what was judged is in the store.
     """
     recipe, corpus = context.recipe, context.corpus
-    curriculum = registry.build("curriculum", recipe.curriculum)
     encoder = begin_student(context) if student is None else context.new_encoder(student)
-    index = build_index(context, encoder) if context.ranks.is_first else None
-    positions = curriculum.select(CycleState(0, len(corpus.train), recipe.seed))
+    index = build_index(context, encoder)
+    positions = context.first_positions()
     todo = [("train", corpus.train, positions, recipe.search.n_judged)]
     if corpus.dev is not None:
         todo.append(("dev", corpus.dev, np.arange(len(corpus.dev), dtype=np.int64), recipe.dev.n_judged))
@@ -101,21 +98,18 @@ def _judge_on(
 def _candidates(
     context: RunContext,
     encoder: Encoder,
-    index: Searcher | None,
+    index: Searcher,
     documents: Documents,
     positions: npt.NDArray[np.int64],
 ) -> Shortlist:
-    """Return documents' nearest labels; of several ranks the first, which has the index, searches for all."""
+    """Return documents' nearest labels; of several ranks the first searches for all."""
     vectors = encode_documents(context, encoder, documents, positions)
-    found = None if index is None else search(context, index, vectors, positions)
-    ranks = context.ranks
+    ranks, path = context.ranks, context.ranks.scratch / f"shortlist-{context.ranks.n_calls}.npz"
     if ranks.n == 1:
-        assert found is not None
-        return found
-    path = ranks.scratch / f"shortlist-{ranks.n_calls}.npz"
-    if found is not None:
+        return search(context, index, vectors, positions)
+    if ranks.is_first:
         path.parent.mkdir(parents=True, exist_ok=True)
-        found.save(path)
+        search(context, index, vectors, positions).save(path)
     ranks.barrier()
     return Shortlist.load(path)
 

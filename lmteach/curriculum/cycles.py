@@ -24,7 +24,7 @@ from lmteach.curriculum.finish import cycle_events, finish_run
 from lmteach.curriculum.joining import SCRATCH, Place, find_place, joined_ranks, n_ranks, started_ranks
 from lmteach.curriculum.labelling import (
     JudgedShortlist,
-    encode,
+    encode_labels,
     judge_or_load,
     make_or_load_shortlist,
     make_pseudo_labels,
@@ -129,11 +129,10 @@ def _run(recipe: Recipe, folder: RunFolder, console: Console, ranks: Ranks) -> d
             history.append(_run_cycle(context, curriculum, folder, len(history), start))
         best = max(range(len(history)), key=lambda i: history[i].dev_p1)
         student = folder.cycle(best) / "student"
-        final: dict[str, Any] = {}
+        keep_student(context, student, folder)
+        console.say(f"best: cycle {best}, dev P@1 by the teacher {history[best].dev_p1:.3f}")
+        final = finish_run(context, folder, len(history), best, time.monotonic() - started)
         if ranks.is_first:
-            keep_student(context, student, folder)
-            console.say(f"best: cycle {best}, dev P@1 by the teacher {history[best].dev_p1:.3f}")
-            final = finish_run(context, folder, len(history), best, time.monotonic() - started)
             track_final(context, folder, final)
         return ranks.share(final)
 
@@ -158,17 +157,17 @@ def keep_student(
     Args:
         labels: the label set it serves; the corpus's if None.
     """
-    if folder.student.is_dir():
+    ranks, labels = context.ranks, labels or context.corpus.labels
+    if ranks.share(folder.student.is_dir()):
         return
-    labels = labels or context.corpus.labels
-    vectors = encode(context, context.new_encoder(student), labels.texts, "label", "encode labels")
+    vectors = encode_labels(context, context.new_encoder(student), labels.texts)
 
     def write(path: Path) -> None:
         shutil.copytree(student, path)
         save_labels(path, labels.names, labels.texts, vectors)
         save_index(path, context.recipe.search.searcher, vectors)
 
-    write_whole(folder.student, write)
+    ranks.first_alone(lambda: write_whole(folder.student, write))
 
 
 def _run_cycle(

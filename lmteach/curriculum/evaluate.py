@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lmteach.corpus.documents import Column
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import JudgedShortlist, build_index, encode
+from lmteach.curriculum.labelling import JudgedShortlist, build_index, encode_documents
 from lmteach.metrics.intervals import Interval, PairedDifference, bootstrap_intervals, paired_bootstrap
 from lmteach.metrics.ranking import RankingScores, find_hits, label_counts, propensities, score_ranking
 
@@ -29,10 +28,15 @@ SEARCHED_AT_ONCE = 4096  # documents, between two steps of a progress bar
 def rank_labels(
     context: RunContext, encoder: Encoder, documents: Documents, k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return each document's k nearest labels by `encoder`, best first, with their cosines."""
+    """Return each document's k nearest labels by `encoder`, best first, with their cosines.
+
+    Several ranks encode a part each; the first searches for all, and the others return nothing.
+    """
     searcher = build_index(context, encoder)
-    texts = Column(documents, "text")
-    vectors = encode(context, encoder, texts, "search", "encode test documents")
+    rows = np.arange(len(documents), dtype=np.int64)
+    vectors = encode_documents(context, encoder, documents, rows, "encode test documents")
+    if not context.ranks.is_first:
+        return np.empty((0, k), np.int64), np.empty((0, k), np.float32)
     return search_in_parts(context, searcher, vectors, k)
 
 

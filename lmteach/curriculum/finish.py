@@ -42,6 +42,8 @@ def finish_run(
 ) -> dict[str, Any]:
     """Measure a trained run on held-out gold, write the final line, print the table.
 
+    Several ranks encode test documents and labels together; the first does the rest, the others return nothing.
+
     Args:
         best: the cycle whose student was kept.
         seconds: what the run took up to here, in this process.
@@ -57,6 +59,8 @@ def finish_run(
         students |= also or {}
         students |= {f"cycle {number}": folder.cycle(number) / "student" for number in range(n_cycles)}
         final |= measure(context, students, f"cycle {best}", folder)
+    if not context.ranks.is_first:
+        return {}
     final["teacher"] = _teacher_summary(context, folder, events)
     final |= {name: sum(event.get(name, 0) for event in events) for name in SUMMED}
     joules = [event["joules"] for event in events if event.get("joules") is not None]
@@ -100,16 +104,19 @@ def measure(
 
     Returns:
         `untuned` and `student` (the chosen one): metrics by name; `by_name`; `intervals` by name and metric;
-        `gain` of the chosen over the untuned; `test_documents`.
+        `gain` of the chosen over the untuned; `test_documents`. Nothing on ranks other than the first.
     """
-    test = context.corpus.test
+    test, deepest = context.corpus.test, max(context.recipe.evaluation.ks)
     assert test is not None
+    ranked = {
+        name: rank_labels(context, context.new_encoder(path), test, deepest)
+        for name, path in students.items()
+    }
+    if not context.ranks.is_first:
+        return {}
     test.unseal()
-    counted, deepest = count_train_labels(context), max(context.recipe.evaluation.ks)
-    scores, ranked = {}, {}
-    for name, path in students.items():
-        ranked[name] = rank_labels(context, context.new_encoder(path), test, deepest)
-        scores[name] = score_labels(context, ranked[name][0], test, counted)
+    counted = count_train_labels(context)
+    scores = {name: score_labels(context, ids, test, counted) for name, (ids, _) in ranked.items()}
     kept = {name: ranked[name] for name in ("untuned", chosen)}
     keep_test_scores(context, folder, kept, scores, chosen, counted)
     gain = compare(context, scores["untuned"], scores[chosen])

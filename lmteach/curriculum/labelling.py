@@ -178,9 +178,9 @@ def make_or_load_shortlist(
     """
     ranks = context.ranks
     if not ranks.share(path.is_file()):
-        searcher = build_index(context, encoder) if ranks.is_first else None
+        searcher = build_index(context, encoder)
         vectors = encode_documents(context, encoder, documents, positions)
-        if searcher is not None:
+        if ranks.is_first:
             search(context, searcher, vectors, positions).save(path)
         ranks.barrier()
     return Shortlist.load(path)
@@ -198,13 +198,17 @@ def find_candidates(
 
 
 def encode_documents(
-    context: RunContext, encoder: Encoder, documents: Documents, positions: npt.NDArray[np.int64]
+    context: RunContext,
+    encoder: Encoder,
+    documents: Documents,
+    positions: npt.NDArray[np.int64],
+    name: str = "encode documents",
 ) -> npt.NDArray[np.float32]:
     """Return the vectors of the documents at `positions`; of several ranks the first gets all, the others a part."""
 
     def encode_part(rows: slice) -> npt.NDArray[np.float32]:
         texts = Column(documents.take(positions[rows]), "text")
-        return encode(context, encoder, texts, "search", "encode documents")
+        return encode(context, encoder, texts, "search", name)
 
     return encode_in_parts(
         context.ranks, len(positions), encode_part, lambda dim: _room(context, len(positions), dim)
@@ -231,10 +235,22 @@ def search(
 
 
 def build_index(context: RunContext, encoder: Encoder) -> Searcher:
-    """Encode the label set and build the recipe's searcher over it."""
+    """Encode the label set and build the recipe's searcher over it; of several ranks only the first's is built."""
     searcher = context.new_searcher()
-    searcher.build(encode(context, encoder, context.corpus.labels.texts, "label", "encode labels"))
+    vectors = encode_labels(context, encoder, context.corpus.labels.texts)
+    if context.ranks.is_first:
+        searcher.build(vectors)
     return searcher
+
+
+def encode_labels(context: RunContext, encoder: Encoder, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return the vectors of label texts; of several ranks the first gets all, the others a part."""
+    return encode_in_parts(
+        context.ranks,
+        len(texts),
+        lambda rows: encode(context, encoder, texts[rows], "label", "encode labels"),
+        lambda dim: _room(context, len(texts), dim),
+    )
 
 
 def encode(

@@ -73,7 +73,7 @@ class BiEncoderModule(lightning.LightningModule):
     def configure_model(self) -> None:
         """Divide the encoder's weights among the ranks where the strategy says so."""
         if self.divided is None and (divided := divide(self, self.encoder)) is not None:  # type: ignore[arg-type]
-            self.divided, self.encoder = divided, divided.working
+            self.divided, self.encoder = divided, divided.working  # type: ignore[assignment]
 
     def training_step(self, batch: TripletBatch, batch_index: int) -> Tensor:
         documents_BD = self._encode(batch.documents)

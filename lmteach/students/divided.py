@@ -84,7 +84,7 @@ def divide(owner: LightningModule, module: nn.Module) -> Divided | None:
 
     if not isinstance(owner.trainer.strategy, ModelParallelStrategy):
         return None
-    mesh = owner.device_mesh["data_parallel"]  # type: ignore[index]
+    mesh = owner.device_mesh["data_parallel"]
     return Divided(module, mesh, bf16=owner.trainer.precision == "bf16-mixed")
 
 
