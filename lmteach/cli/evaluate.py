@@ -23,14 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, append a line to the run's metrics, print a table."""
     from lmteach.curriculum.open_run import read_run
-    from lmteach.errors import RunError
     from lmteach.recipe.load import load_recipe
 
     folder, _ = read_run(args.run)
-    if not folder.student.is_dir():
-        raise RunError(
-            "This run has no student yet.", where=str(args.run), mend="Go on: `lmteach fit --resume`."
-        )
+    folder.trained_student()
     recipe = load_recipe(str(folder.recipe), args.overrides).recipe
     from lmteach.curriculum.context import open_context
     from lmteach.curriculum.finish import evaluate_run

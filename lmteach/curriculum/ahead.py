@@ -141,11 +141,7 @@ def student_of(run: Path) -> Path:
         RunError: this is no run folder, or it has no student yet.
     """
     folder, _ = read_run(run)
-    if not folder.student.is_dir():
-        raise RunError(
-            "This run has no student yet.", where=str(run), mend="Go on with it: `lmteach fit --resume`."
-        )
-    return folder.student
+    return folder.trained_student()
 
 
 def check_keeps(recipe: Recipe, resources: TeacherResources) -> list[Teacher]:

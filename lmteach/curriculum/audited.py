@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lmteach import registry
-from lmteach.curriculum.ahead import begin_student
 from lmteach.curriculum.calibrating import fit_calibration, raw_cutoff
 from lmteach.curriculum.context import RunContext, open_context
-from lmteach.curriculum.labelling import JudgedShortlist, build_index, find_candidates, judge
+from lmteach.curriculum.labelling import JudgedShortlist, judge
 from lmteach.curriculum.open_run import read_run
-from lmteach.curriculum.protocol import CycleState
+from lmteach.curriculum.sample import draw_shortlist
 from lmteach.errors import RunError
 from lmteach.search.shortlist import Shortlist
 from lmteach.teaching.annotations import AnnotationRule, Annotations, choose_positives
@@ -122,21 +120,14 @@ def audit_recipe(context: RunContext, n_documents: int) -> Audited:
         TeacherError: the teacher cannot answer.
     """
     recipe, corpus = context.recipe, context.corpus
-    curriculum = registry.build("curriculum", recipe.curriculum)
-    positions = curriculum.select(CycleState(0, len(corpus.train), recipe.seed))
-    if n_documents < len(positions):
-        drawn = np.random.default_rng([recipe.seed, *b"audit"])
-        positions = np.sort(drawn.choice(positions, size=n_documents, replace=False))
-    encoder = begin_student(context)
-    shortlist = find_candidates(context, encoder, build_index(context, encoder), corpus.train, positions)
-    del encoder
+    shortlist = draw_shortlist(context, n_documents, "audit")
     with context.teacher() as teacher:
         judged = judge(context, teacher, corpus.train, shortlist, recipe.search.n_judged)
     rule = recipe_rule(recipe)
     if recipe.calibration.documents:
         fit = fit_calibration(context, corpus.train, shortlist, judged)
         rule = AnnotationRule("threshold", raw_cutoff(fit, rule.threshold, recipe.calibration.precision))
-    return _audited(context, shortlist, judged, rule, f"{len(positions):,} documents of {recipe.name}")
+    return _audited(context, shortlist, judged, rule, f"{len(shortlist):,} documents of {recipe.name}")
 
 
 def _audited(

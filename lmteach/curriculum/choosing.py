@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach import registry
-from lmteach.curriculum.ahead import begin_student
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import JudgedShortlist, build_index, find_candidates, judge
-from lmteach.curriculum.protocol import CycleState
+from lmteach.curriculum.labelling import JudgedShortlist, judge
+from lmteach.curriculum.sample import draw_shortlist
 from lmteach.curriculum.standings import (
     Standing,
     agreement_with,
@@ -82,24 +81,13 @@ def choose_teacher(
     if len({candidate.name for candidate in candidates}) < max(2, len(candidates)):
         raise RecipeError("Name at least two different teachers to choose between.")
     recipe, documents = context.recipe, context.corpus.train
-    shortlist = _draw_shortlist(context, n_documents)
+    shortlist = draw_shortlist(context, n_documents, "choose")
     tried = [_try(context, candidate, shortlist, paraphrase) for candidate in candidates]
     gold = documents.gold.take(shortlist.positions_q) if documents.has_gold else None
     ids_nk = shortlist.label_ids_qk[:, : recipe.search.n_judged]
     sure = {"resamples": recipe.evaluation.resamples, "seed": recipe.seed}
     standings = [_standing(one, tried, ids_nk, gold, sure) for one in tried]
     return Choice(len(shortlist), ids_nk.shape[1], gold is not None, place_all(standings))
-
-
-def _draw_shortlist(context: RunContext, n_documents: int) -> Shortlist:
-    recipe, corpus = context.recipe, context.corpus
-    curriculum = registry.build("curriculum", recipe.curriculum)
-    positions = curriculum.select(CycleState(0, len(corpus.train), recipe.seed))
-    if n_documents < len(positions):
-        drawn = np.random.default_rng([recipe.seed, *b"choose"])
-        positions = np.sort(drawn.choice(positions, size=n_documents, replace=False))
-    encoder = begin_student(context)
-    return find_candidates(context, encoder, build_index(context, encoder), corpus.train, positions)
 
 
 def _try(context: RunContext, candidate: Candidate, shortlist: Shortlist, paraphrase: str) -> _Tried:

@@ -19,7 +19,6 @@ from lmteach.corpus.texts import Texts
 from lmteach.curriculum.class_teacher import ask_classes
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.labelled import one_hot
-from lmteach.curriculum.supervision import select
 from lmteach.curriculum.teacher_labels import PARTS, out_of_sample
 from lmteach.errors import LmteachError, PluginError, RecipeError, RunError
 from lmteach.teaching import noise
@@ -121,7 +120,7 @@ def audited_run(path: Path, recipe: Recipe, console: Console) -> ClassesAudited:
             documents = context.corpus.train if part == "train" else context.corpus.extra
             assert documents is not None
             n = len(documents)
-            positions = select(context) if part == "train" else np.arange(n, dtype=np.int64)
+            positions = context.first_positions() if part == "train" else np.arange(n, dtype=np.int64)
             verdicts = ClassVerdicts.load(file)
             return ClassesAudited(context, documents, positions, verdicts, f"{path}, {part} documents")
     raise RunError("No teacher labelled anything in this run.", where=str(path))

@@ -21,7 +21,6 @@ from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.supervision import LabelledTexts, label_documents
 from lmteach.curriculum.teacher_labels import teacher_summary
 from lmteach.curriculum.tracked import track_final, tracking
-from lmteach.errors import RunError
 from lmteach.recipe.schema import Recipe
 from lmteach.students.class_student import ClassifierStudent
 from lmteach.students.open_classifier import new_student, reopen_student
@@ -66,9 +65,7 @@ def evaluate_classifier_run(context: RunContext, folder: RunFolder) -> dict[str,
     Raises:
         RunError: the corpus has no test documents with gold.
     """
-    test = context.corpus.test
-    if test is None or not test.has_gold:
-        raise RunError("The corpus has no test documents with gold.", where=context.corpus.name)
+    context.need_test_gold()
     student = reopen_student(folder.student, context.recipe)
     result = {"event": "evaluation", "kind": "classifier", **evaluate_classifier(context, student, folder)}
     folder.log(result)

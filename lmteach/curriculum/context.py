@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmteach import registry
+from lmteach.curriculum.protocol import Curriculum, CycleState, Positions
 from lmteach.curriculum.ranks import Ranks
-from lmteach.errors import RecipeError
+from lmteach.errors import RecipeError, RunError
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.schema import Recipe
 from lmteach.teaching.cost import Budget, Counters, Meter
@@ -68,6 +69,16 @@ class RunContext:
         """Build an empty searcher."""
         searcher: Searcher = registry.build("searcher", self.recipe.search.searcher)
         return searcher
+
+    def first_positions(self) -> Positions:
+        """Return the training documents that the curriculum takes first."""
+        curriculum: Curriculum = registry.build("curriculum", self.recipe.curriculum)
+        return curriculum.select(CycleState(0, len(self.corpus.train), self.recipe.seed))
+
+    def need_test_gold(self) -> None:
+        """Raise a RunError unless the corpus has test documents with gold."""
+        if self.corpus.test is None or not self.corpus.test.has_gold:
+            raise RunError("The corpus has no test documents with gold.", where=self.corpus.name)
 
     def search_precision(self) -> Any:
         """The number format of encoding for search."""

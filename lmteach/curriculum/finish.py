@@ -22,7 +22,6 @@ from lmteach.curriculum.evaluate import (
     score_teacher,
 )
 from lmteach.curriculum.labelling import JudgedShortlist
-from lmteach.errors import RunError
 from lmteach.metrics.ranking import RankingScores
 from lmteach.search.shortlist import Shortlist
 from lmteach.tracking.run_folder import RunFolder
@@ -85,9 +84,7 @@ def evaluate_run(context: RunContext, folder: RunFolder) -> dict[str, Any]:
     Raises:
         RunError: the corpus has no test documents with gold.
     """
-    test = context.corpus.test
-    if test is None or not test.has_gold:
-        raise RunError("The corpus has no test documents with gold.", where=context.corpus.name)
+    context.need_test_gold()
     students = {"untuned": None, "best": folder.student}
     result = {"event": "evaluation"} | measure(context, students, "best", folder)
     folder.log(result)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lmteach.corpus.texts import Texts
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.labelled import one_hot
-from lmteach.curriculum.supervision import gold_texts, select
+from lmteach.curriculum.supervision import gold_texts
 from lmteach.errors import RecipeError, nearest_name
 from lmteach.metrics.intervals import Interval, bootstrap_intervals
 from lmteach.metrics.values import PerDocument
@@ -75,7 +75,9 @@ def _sweep(context: RunContext, backbone: Backbone, *, test: bool) -> list[Layer
     recipe, console = context.recipe, context.console
     if backbone.section.pooling == "pooler":  # which reads the last layer alone: compare the layers' means
         backbone = Backbone(dataclasses.replace(backbone.section, pooling="mean"), context.device)
-    train, validation = gold_texts(context, select(context)).split(recipe.training.validation, recipe.seed)
+    train, validation = gold_texts(context, context.first_positions()).split(
+        recipe.training.validation, recipe.seed
+    )
     assert validation is not None
     held_out = context.corpus.test if test else None
     test_texts = [] if held_out is None else [Texts.of(held_out)]

@@ -43,19 +43,16 @@ def open_student(path: Path) -> Tagger | Classifier:
     if not (path / "recipe.yaml").is_file() and (path / ABOUT).is_file():
         return open_exported(path, About.load(path))
     folder, recipe = read_run(path)
-    if not folder.student.is_dir():
-        raise RunError(
-            "This run has no student yet.", where=str(path), mend="Go on with it: `lmteach fit --resume`."
-        )
+    student = folder.trained_student()
     if recipe.student.kind == "classifier":
         from lmteach.machine import device_name
         from lmteach.students.open_classifier import open_classifier
 
         device = device_name(recipe.trainer.accelerator)
-        return open_classifier(folder.student, device=device, precision=recipe.training.precision)
-    encoder = {**recipe.student.encoder, "model": str(folder.student)}
+        return open_classifier(student, device=device, precision=recipe.training.precision)
+    encoder = {**recipe.student.encoder, "model": str(student)}
     return _open_tagger(
-        folder.student,
+        student,
         encoder,
         recipe.search.searcher,
         accelerator=recipe.trainer.accelerator,

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmteach import registry
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.known import NO_WARM_STUDENT, first_encoder
 from lmteach.curriculum.labelling import build_index, find_candidates, judge, judgements_of
 from lmteach.curriculum.planning import Groundwork
-from lmteach.curriculum.protocol import CycleState
 from lmteach.search.shortlist import Shortlist
 from lmteach.teaching.protocol import Teacher
 from lmteach.teaching.store import Store
@@ -62,9 +60,8 @@ def probe(work: Groundwork, console: Console, n: int) -> Probe | None:
 
 
 def _some_candidates(context: RunContext, n: int) -> Shortlist | None:
-    curriculum = registry.build("curriculum", context.recipe.curriculum)
-    positions = curriculum.select(CycleState(0, len(context.corpus.train), context.recipe.seed))
-    drawn = np.random.default_rng([context.recipe.seed, *b"probe"]).permutation(positions)[:n]
+    rng = np.random.default_rng([context.recipe.seed, *b"probe"])
+    drawn = rng.permutation(context.first_positions())[:n]
     encoder = first_encoder(context)
     if encoder is None:
         return None

@@ -88,11 +88,8 @@ def refresh(run: Path, overrides: Sequence[str], console: Console, *, resume: bo
 
 
 def _open_source(source: RunFolder) -> Refresh:
-    if not source.student.is_dir():
-        raise RunError(
-            "This run has no student yet.", where=str(source.path), mend="Finish it: `lmteach fit --resume`."
-        )
-    labels, trained = load_label_set(source.student), set(read_label_set(source.student).names)
+    student = source.trained_student()
+    labels, trained = load_label_set(student), set(read_label_set(student).names)
     new = frozenset(labels.names) - trained
     if not new:
         raise RunError(
@@ -114,9 +111,7 @@ def _run(
         context = open_context(recipe, console, store=store)
         context.corpus = with_labels(context.corpus, start.labels)
         context.trackers = trackers
-        begin_run(
-            context, folder, lambda c: {**fingerprints_of(c), "refreshed_from": str(start.source.path)}
-        )
+        begin_run(context, folder, lambda c: {**fingerprints_of(c), "refreshed_from": str(start.source.path)})
         _cycle(context, start, before, folder)
         served = LabelSet(tuple(start.labels.names), tuple(start.labels.texts))
         keep_student(context, folder.cycle(0) / "student", folder, served)

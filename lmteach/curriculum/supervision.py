@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lmteach import registry
 from lmteach.corpus.texts import Texts
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelled import LabelledTexts, one_hot
-from lmteach.curriculum.protocol import Curriculum, CycleState
 from lmteach.errors import CorpusError, RecipeError
 from lmteach.tracking.run_folder import RunFolder
 
@@ -36,7 +34,7 @@ def label_documents(context: RunContext, folder: RunFolder) -> list[LabelledText
         TeacherError: the teacher cannot answer; what it answered before is in the store.
     """
     recipe = context.recipe
-    train = select(context)
+    train = context.first_positions()
     if recipe.supervision == "gold":
         return [gold_texts(context, train)]
     from lmteach.curriculum.teacher_labels import teacher_texts
@@ -54,12 +52,6 @@ def label_documents(context: RunContext, folder: RunFolder) -> list[LabelledText
         return [teacher_texts(context, folder, "train", train).followed_by(extra)]
     gold = gold_texts(context, train)
     return [extra, gold] if recipe.combine == "sequential" else [extra.followed_by(gold)]
-
-
-def select(context: RunContext) -> npt.NDArray[np.int64]:
-    """Return the positions of the training documents that the curriculum takes first."""
-    curriculum: Curriculum = registry.build("curriculum", context.recipe.curriculum)
-    return curriculum.select(CycleState(0, len(context.corpus.train), context.recipe.seed))
 
 
 def gold_texts(context: RunContext, positions: npt.NDArray[np.int64]) -> LabelledTexts:

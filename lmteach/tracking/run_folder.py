@@ -45,6 +45,20 @@ class RunFolder:
     def student(self) -> Path:
         return self.path / "student"
 
+    def trained_student(self) -> Path:
+        """Return where the student lies.
+
+        Raises:
+            RunError: the run has none yet.
+        """
+        if not self.student.is_dir():
+            raise RunError(
+                "This run has no student yet.",
+                where=str(self.path),
+                mend="Go on with it: `lmteach fit --resume`.",
+            )
+        return self.student
+
     def cycle(self, number: int) -> Path:
         """Return the folder of a cycle, made if need be."""
         folder = self.path / "cycles" / f"{number:02d}"
