@@ -13,10 +13,9 @@ from lmteach.curriculum.class_teacher import ClassJudgements, class_names, teach
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelling import ask
 from lmteach.curriculum.planning import Groundwork, Stage, made_up_length, planned_positions
-from lmteach.curriculum.probing import ROWS_LOOKED_AT, Probe
+from lmteach.curriculum.probing import ROWS_LOOKED_AT, Probe, probe_context
 from lmteach.recipe.schema import Recipe
 from lmteach.teaching.planning import TeacherPart, teacher_parts
-from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console
 from lmteach.types import Judgement
 
@@ -87,8 +86,7 @@ def probe_classes(work: Groundwork, console: Console, n: int) -> Probe | None:
     """
     if work.corpus is None:
         return None
-    with Store.open(work.recipe.run.store, run=f"{work.recipe.name} (probe)") as store:
-        context = RunContext(work.recipe, work.corpus, console, store)
+    with probe_context(work, work.corpus, console) as context:
         _, positions = next(iter(planned_positions(work)))
         some = np.random.default_rng([work.recipe.seed, *b"probe"]).permutation(positions)[:ROWS_LOOKED_AT]
         judgements = ClassJudgements(work.corpus.train, some, class_names(context))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console
 
 if TYPE_CHECKING:
-    from lmteach.corpus.corpus import Documents
+    from lmteach.corpus.corpus import Corpus, Documents
 
 ROWS_LOOKED_AT = 4096
 
@@ -32,6 +33,13 @@ class Probe:
     seconds: float
 
 
+@contextmanager
+def probe_context(work: Groundwork, corpus: Corpus, console: Console) -> Iterator[RunContext]:
+    """Open the recipe's store under a name that says what for, and the recipe at work on it."""
+    with Store.open(work.recipe.run.store, run=f"{work.recipe.name} (probe)") as store:
+        yield RunContext(work.recipe, corpus, console, store)
+
+
 def probe(work: Groundwork, console: Console, n: int) -> Probe | None:
     """Judge the first cycle's candidates of n documents, one more before them to load the teacher.
 
@@ -42,8 +50,7 @@ def probe(work: Groundwork, console: Console, n: int) -> Probe | None:
     """
     if work.corpus is None:
         return None
-    with Store.open(work.recipe.run.store, run=f"{work.recipe.name} (probe)") as store:
-        context = RunContext(work.recipe, work.corpus, console, store)
+    with probe_context(work, work.corpus, console) as context:
         shortlist = work.shortlist or _some_candidates(context, 4 * (n + 1))
         if shortlist is None:
             work.notes.append(NO_WARM_STUDENT)
