@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,11 @@ import torch
 from torch import nn
 
 from lmteach.errors import LmteachError, RecipeError, RunError
-from lmteach.students.encode import WINDOW, token_batches
+from lmteach.students.encode import WINDOW, packed_reader, token_batches
+from lmteach.students.protocol import Reader
 from lmteach.students.tagger import Tags
 from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import write_json
-
-if TYPE_CHECKING:
-    from lmteach.machine import Precision
 
 CARD = "lmteach.json"
 BATCH_TOKENS = {"cpu": 2048}  # padded tokens a forward where gradients are not wanted; 65,536 elsewhere
@@ -76,6 +75,14 @@ class Inputs(Protocol):
         """Return some of them as the body takes them."""
 
 
+@runtime_checkable
+class TokenizedInputs(Protocol):
+    """Inputs that are tokens, for a body that has a faster way to read them (`students.protocol.Packable`)."""
+
+    def ids(self, positions: Sequence[int]) -> list[list[int]]:
+        """Return the token ids of some of them."""
+
+
 class ClassifierStudent(Protocol):
     """A classifier: a body with logits [B, C], and the way from texts to what the body takes."""
 
@@ -94,12 +101,19 @@ class ClassifierStudent(Protocol):
 
 
 def logits_of(
-    student: ClassifierStudent, inputs: Inputs, *, device: str, precision: str, progress: Any = None
+    student: ClassifierStudent,
+    inputs: Inputs,
+    *,
+    device: str,
+    precision: Literal["fp32", "bf16"],
+    progress: Any = None,
+    reader: Reader | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the logits [n, C] of n texts, without gradients, in batches of like length, a window at a time.
 
     Args:
         progress: called with the number of texts done since the last call.
+        reader: what `packed_reader` gave for this student, by a caller who asks often and trains no more.
 
     Raises:
         LmteachError: the body returned NaN or infinity.
@@ -109,10 +123,15 @@ def logits_of(
     body.eval().to(device)
     kinds: dict[str, Any] = {"device_type": device.partition(":")[0], "dtype": torch.bfloat16}
     order: list[int] = []
+    reader = reader or packed_reader(student, device, precision)
     try:
-        with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16"):
+        with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16" and reader is None):
             for places in _batches(inputs.lengths_n, BATCH_TOKENS.get(device, 65_536)):
-                found.append(body(moved(inputs.collate(places), device)).float().cpu().numpy())
+                if reader is not None and isinstance(inputs, TokenizedInputs):
+                    logits_BC = reader(inputs.ids(places))
+                else:
+                    logits_BC = body(moved(inputs.collate(places), device))
+                found.append(logits_BC.float().cpu().numpy())
                 order += places
                 if progress is not None:
                     progress(len(places))
@@ -157,7 +176,7 @@ class Classifier:
     """
 
     def __init__(
-        self, student: ClassifierStudent, card: ClassCard, *, device: str, precision: Precision
+        self, student: ClassifierStudent, card: ClassCard, *, device: str, precision: Literal["fp32", "bf16"]
     ) -> None:
         self.student, self.card, self.names = student, card, list(card.labels)
         self.device, self.precision = device, precision
@@ -188,5 +207,14 @@ class Classifier:
         if not texts:
             return np.zeros((0, len(self.names)))
         inputs = self.student.read(texts, Console(quiet=True))
-        logits_nC = logits_of(self.student, inputs, device=self.device, precision=self.precision)
+        settings: dict[str, Any] = {
+            "device": self.device,
+            "precision": self.precision,
+            "reader": self._reader,
+        }
+        logits_nC = logits_of(self.student, inputs, **settings)
         return probabilities(logits_nC, self.card.multilabel)
+
+    @cached_property
+    def _reader(self) -> Reader | None:
+        return packed_reader(self.student, self.device, self.precision)

@@ -54,7 +54,7 @@ def encode_texts(
     kinds: dict[str, Any] = {"device_type": device.partition(":")[0], "dtype": torch.bfloat16}
     reader = reader or packed_reader(encoder, device, precision)
     try:
-        with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16"):
+        with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16" and reader is None):
             for start in range(0, len(texts), WINDOW):
                 window = texts[start : start + WINDOW]
                 token_ids = encoder.tokenize(window, kind)

@@ -10,7 +10,7 @@ Shape legend: N tokens of all texts in one row, B texts, T tokens of a text, C w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -179,6 +179,29 @@ class PackedBert:
         """Return a layer's output from its input and what its attention gave."""
         x_NC = _normed(layer.out(attended_NC) + x_NC, layer.attention_norm)
         return _normed(layer.down(layer.up(x_NC.to(self.dtype))) + x_NC, layer.output_norm)
+
+
+def head_on_first(model: Any) -> Callable[[Tensor], Tensor]:
+    """Return the part of a sequence classifier that makes logits of each text's first token, [B, C] to [B, classes].
+
+    Raises:
+        UnsupportedError: it is of a family that is not known here, or wrapped by adapters.
+    """
+    family = getattr(getattr(model, "config", None), "model_type", "")
+    if hasattr(model, "merge_and_unload") or family not in FAMILIES:
+        raise UnsupportedError("its head is not known")
+
+    @torch.inference_mode()
+    def logits(first_BC: Tensor) -> Tensor:
+        if family == "bert":
+            out: Tensor = model.classifier(model.base_model.pooler(first_BC[:, None]))
+        elif family == "distilbert":
+            out = model.classifier(F.relu(model.pre_classifier(first_BC)))
+        else:
+            out = model.classifier(first_BC[:, None])
+        return out.float()
+
+    return logits
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

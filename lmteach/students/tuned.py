@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from lmteach.errors import RecipeError, TeacherError
 from lmteach.recipe.schema import LoraSection
 from lmteach.students.class_student import ClassCard
+from lmteach.students.packed_bert import PackedBert, head_on_first
 from lmteach.students.pooled_encoder import dropout_keys, n_positions
+from lmteach.students.protocol import Reader
 from lmteach.students.room import TokenIds
+from lmteach.teaching.causal.generic import UnsupportedError
 from lmteach.tracking.console import Console
 
 
@@ -36,9 +39,11 @@ class TokenInputs:
     def lengths_n(self) -> npt.NDArray[np.int64]:
         return self.token_ids.lengths_n
 
+    def ids(self, positions: Sequence[int]) -> list[list[int]]:
+        return [self.token_ids[i] for i in positions]
+
     def collate(self, positions: Sequence[int]) -> dict[str, Tensor]:
-        ids = [self.token_ids[i] for i in positions]
-        batch = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+        batch = self.tokenizer.pad({"input_ids": self.ids(positions)}, return_tensors="pt")
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
 
@@ -96,6 +101,19 @@ class TunedStudent:
 
     def read(self, texts: Sequence[str], console: Console) -> TokenInputs:
         return TokenInputs(self.tokenizer, TokenIds(self._tokenize, texts))
+
+    def packed(self, precision: Literal["fp32", "bf16"]) -> Reader | None:
+        """Return a faster way from token ids to logits [B, C], with the weights as they are now.
+
+        None: there is none for this family or device, or adapters are being trained.
+        """
+        model = self._body.model
+        try:
+            head = head_on_first(model)
+            encoder = PackedBert(model.base_model, torch.bfloat16 if precision == "bf16" else torch.float32)
+        except UnsupportedError:
+            return None
+        return lambda token_ids: head(encoder.first(token_ids))
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         found: list[list[int]] = self.tokenizer(

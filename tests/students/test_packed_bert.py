@@ -15,10 +15,14 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmteach.recipe.schema import LoraSection
+from lmteach.students.class_student import ClassCard, logits_of
 from lmteach.students.encode import encode_texts
-from lmteach.students.packed_bert import FAMILIES, PackedBert
+from lmteach.students.packed_bert import FAMILIES, PackedBert, head_on_first
 from lmteach.students.pooled_encoder import PooledEncoder
+from lmteach.students.tuned import TunedStudent
 from lmteach.teaching.causal.generic import UnsupportedError
+from lmteach.tracking.console import Console
 
 N_PIECES, PADDING = 60, 1
 SIZES: dict[str, Any] = {
@@ -188,3 +192,50 @@ def test_an_encoder_that_learned_is_read_anew(minilm1: Path, sentences: list[str
         encode_texts(Plain(encoder), sentences, "search"),  # type: ignore[arg-type]
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_classifier_says_what_its_own_forward_says(family: str) -> None:
+    torch.manual_seed(5)
+    model = transformers.AutoModelForSequenceClassification.from_config(
+        config_of(family, num_labels=4, initializer_range=0.5)
+    ).eval()
+    reader = PackedBert(model.base_model, torch.float32)
+    texts = [[7] * 30, [5, 9, 12, 40], [3, 4, 8, 11], [3]]
+    own_BC = head_on_first(model)(reader.first(texts))
+    with torch.no_grad():
+        expected_BC = torch.cat([model(input_ids=torch.tensor([ids])).logits for ids in texts])
+    torch.testing.assert_close(own_BC, expected_BC, rtol=1e-4, atol=1e-4)
+    assert own_BC.std(0).min() > 1e-2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_tuned_student_at_work_takes_the_faster_way(
+    minilm1: Path, sentences: list[str], precision: Any
+) -> None:
+    torch.manual_seed(0)
+    card = ClassCard(labels=("a", "b", "c"), multilabel=False, tuning="full", max_tokens=20)
+    student = TunedStudent(minilm1, card)
+    student.body.eval()
+    inputs = student.read(sentences, Console(quiet=True))
+    plain_nC = np.concatenate(
+        [student.body(inputs.collate([i])).detach().float().numpy() for i in range(len(sentences))]
+    )
+    fast_nC = logits_of(student, inputs, device="cpu", precision=precision)
+    assert student.packed(precision) is not None
+    np.testing.assert_allclose(fast_nC, plain_nC, atol=1e-4 if precision == "fp32" else 2e-2)
+
+
+def test_adapters_in_training_are_read_by_their_own_forward(minilm1: Path, sentences: list[str]) -> None:
+    card = ClassCard(labels=("a", "b"), multilabel=False, tuning="lora", max_tokens=20)
+    student = TunedStudent(minilm1, card, lora=LoraSection(targets=["query"]))
+    assert student.packed("fp32") is None
+    with torch.no_grad():
+        for name, parameter in student.body.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    inputs = student.read(sentences, Console(quiet=True))
+    student.body.eval()
+    expected_C = student.body(inputs.collate([0])).detach().numpy()[0]
+    found_nC = logits_of(student, inputs, device="cpu", precision="fp32")
+    np.testing.assert_allclose(found_nC[0], expected_C, atol=1e-4)
