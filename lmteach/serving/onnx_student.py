@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmteach.errors import LmteachError, RunError
-from lmteach.students.tags import Tags, name_tags
+from lmteach.students.tags import Tags, nearest_tags
+from lmteach.token_batches import token_batches
 
 if TYPE_CHECKING:
     from lmteach.search.protocol import Vectors
@@ -41,10 +42,7 @@ class OnnxTagger:
 
     def predict(self, texts: Sequence[str], top_k: int) -> list[Tags]:
         """Return the `top_k` nearest labels of each text, all of them where there are fewer."""
-        if not texts:
-            return []
-        ids_nk, scores_nk = self.searcher.search(self.encode(texts, "search"), top_k)
-        return name_tags(self.names, ids_nk, scores_nk)
+        return nearest_tags(self, texts, top_k)
 
     def encode(self, texts: Sequence[str], kind: Kind) -> Vectors:
         """Return the normalised vectors [n, D] of documents (`search`) or labels."""
@@ -91,7 +89,7 @@ class OnnxEncoder:
         self.tokenizer.enable_truncation(self.lengths[kind])
         token_ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         vectors_nD: Vectors | None = None
-        for places in _batches([len(ids) for ids in token_ids]):
+        for places in token_batches([len(ids) for ids in token_ids], BATCH_TOKENS):
             found_BD = self._run([token_ids[i] for i in places])
             if not np.isfinite(found_BD).all():
                 raise LmteachError("The student returned NaN or infinity.")
@@ -111,15 +109,3 @@ class OnnxEncoder:
         (vectors_BD,) = self.session.run(None, {"input_ids": ids_BT, "attention_mask": mask_BT})
         result: Vectors = vectors_BD.astype(np.float32, copy=False)
         return result
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield the places of texts of like length, the longest first, `BATCH_TOKENS` padded tokens at most."""
-    batch: list[int] = []
-    for i in np.argsort(-np.asarray(lengths), kind="stable").tolist():
-        if batch and (len(batch) + 1) * max(1, lengths[batch[0]]) > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

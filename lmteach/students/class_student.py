@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from lmteach.errors import LmteachError, RecipeError, RunError
-from lmteach.students.encode import WINDOW, packed_reader, token_batches
+from lmteach.students.encode import WINDOW, packed_reader
 from lmteach.students.protocol import Reader
 from lmteach.students.tagger import Tags
+from lmteach.token_batches import token_batches
 from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import write_json
 

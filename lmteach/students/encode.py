@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from lmteach.errors import LmteachError
 from lmteach.students.protocol import Encoder, Kind, Packable, Reader
+from lmteach.token_batches import token_batches
 
 if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
@@ -80,22 +81,6 @@ def encode_texts(
 def packed_reader(model: Any, device: str, precision: Literal["fp32", "bf16"]) -> Reader | None:
     """Return the faster forward that a model offers on this device; None = it has none."""
     return model.packed(precision) if device == "cpu" and isinstance(model, Packable) else None
-
-
-def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield the positions of texts of like length, the longest first, `batch_tokens` padded tokens at most.
-
-    The longest come first so that a machine too small for them says so at once.
-    """
-    order = np.argsort(-np.asarray(lengths), kind="stable")
-    batch: list[int] = []
-    for i in order.tolist():
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def _move(batch: Any, device: str) -> dict[str, torch.Tensor]:

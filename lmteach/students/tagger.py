@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmteach.students.encode import encode_texts, packed_reader
 from lmteach.students.label_set import LABELS, VECTORS, load_labels, save_labels
 from lmteach.students.protocol import Encoder, Kind, Reader
-from lmteach.students.tags import Tags, name_tags
+from lmteach.students.tags import Tags, nearest_tags
 
 if TYPE_CHECKING:
     from lmteach.search.protocol import Searcher, Vectors
@@ -39,10 +39,7 @@ class Tagger:
 
     def predict(self, texts: Sequence[str], top_k: int) -> list[Tags]:
         """Return the `top_k` nearest labels of each text, all of them where there are fewer."""
-        if not texts:
-            return []
-        ids_nk, scores_nk = self.searcher.search(self.encode(texts, "search"), top_k)
-        return name_tags(self.names, ids_nk, scores_nk)
+        return nearest_tags(self, texts, top_k)
 
     def encode(self, texts: Sequence[str], kind: Kind) -> Vectors:
         """Return the vectors [n, D] of documents (`search`) or labels."""

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from lmteach.search.protocol import Vectors
+    from lmteach.students.protocol import Kind
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,20 @@ def name_tags(
         found = [(names[i], round(score, 6)) for i, score in zip(ids, scores, strict=True) if i >= 0]
         tags.append(Tags(tuple(name for name, _ in found), tuple(score for _, score in found)))
     return tags
+
+
+class FindsLabels(Protocol):
+    """A tagger, whatever computes its vectors. `searcher` is built over the label vectors, in the order of `names`."""
+
+    names: list[str]
+    searcher: Any
+
+    def encode(self, texts: Sequence[str], kind: Kind) -> Vectors: ...
+
+
+def nearest_tags(tagger: FindsLabels, texts: Sequence[str], top_k: int) -> list[Tags]:
+    """Return the `top_k` nearest labels of each text, all of them where there are fewer."""
+    if not texts:
+        return []
+    ids_nk, scores_nk = tagger.searcher.search(tagger.encode(texts, "search"), top_k)
+    return name_tags(tagger.names, ids_nk, scores_nk)

@@ -6,7 +6,7 @@ Shape legend: B pairs, C classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from lmteach.errors import TeacherError, nearest_name
 from lmteach.machine import Precision, choose_precision, device_name
 from lmteach.teaching.causal.loading import load_tokenizer
 from lmteach.teaching.causal.scorer import is_out_of_memory
+from lmteach.token_batches import token_batches
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ class PairScorer:
         while waiting:
             batch = waiting.pop()
             own = [lengths[i] for i in batch]
-            parts = list(padded_batches(own, self.batch_tokens))
+            parts = list(token_batches(own, self.batch_tokens))
             if len(parts) > 1:  # also where the budget shrank since the batch was made
                 waiting += [[batch[j] for j in part] for part in reversed(parts)]
                 continue
@@ -234,15 +235,3 @@ def _narrow(model: Any) -> None:
 
 def _in_fp32(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.float() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs)
-
-
-def padded_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield positions that are read together: longest first, so that little is padding, within the budget."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from lmteach.errors import RecipeError, TeacherError
-from lmteach.teaching.pair_scorer import PairScorer, padded_batches
+from lmteach.teaching.pair_scorer import PairScorer
 from lmteach.teaching.protocol import Teacher, TeacherResources
 from lmteach.testing import TeacherContract, no_members
+from lmteach.token_batches import token_batches
 from lmteach.types import Judgement
 from lmteach_plugins.teachers.cross_encoder import CrossEncoderTeacher
 
@@ -173,7 +174,7 @@ def test_the_batch_size_changes_nothing(folder: Path, batch_tokens: int) -> None
 
 def test_batches_hold_every_position_once_within_the_budget() -> None:
     lengths = [5, 90, 3, 3, 41, 17, 90, 8]
-    batches = list(padded_batches(lengths, 100))
+    batches = list(token_batches(lengths, 100))
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 100 for batch in batches)
     assert [lengths[batch[0]] for batch in batches] == sorted((lengths[b[0]] for b in batches), reverse=True)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from lmteach.errors import LmteachError
 from lmteach.students import encode
-from lmteach.students.encode import encode_texts, token_batches
+from lmteach.students.encode import encode_texts
 from lmteach.students.pooled_encoder import PooledEncoder
+from lmteach.token_batches import token_batches
 
 TEXTS = [
     "Bread.",

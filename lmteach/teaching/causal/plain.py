@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lmteach.teaching.causal.request import Request, Tokens
+from lmteach.token_batches import token_batches
 
 
 class PlainBackbone:
@@ -34,7 +35,7 @@ class PlainBackbone:
         prompts = [(r.prefix + suffix) for r in requests for suffix in r.suffixes]
         wanted = [positions for r in requests for positions in _wanted(r)]
         found: list[Tensor] = [torch.empty(0)] * len(prompts)
-        for batch in _padded_batches(prompts, self.batch_tokens):
+        for batch in token_batches([len(prompt) for prompt in prompts], self.batch_tokens):
             hidden, starts = self._read([prompts[i] for i in batch])
             for row, i in enumerate(batch):
                 at = torch.tensor(wanted[i], dtype=torch.long, device=hidden.device)
@@ -69,15 +70,3 @@ def _wanted(request: Request) -> Iterator[list[int]]:
         else:
             # The prefix's last position is the same for all; the first prompt gives it.
             yield list(range(behind if i == 0 else behind + 1, behind + len(suffix) + 1))
-
-
-def _padded_batches(prompts: Sequence[Tokens], batch_tokens: int) -> Iterator[list[int]]:
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    batch: list[int] = []
-    for i in order:
-        if batch and (len(batch) + 1) * len(prompts[batch[0]]) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
