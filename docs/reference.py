@@ -35,13 +35,14 @@ def plugin_keys() -> str:
     for kind in registry.KINDS:
         places = [key for key, named in PLUGIN_SECTIONS.items() if named == kind]
         places += MEMBER_SECTIONS if kind == "teacher" else ()
-        title = {"curriculum": "Curricula"}.get(kind, f"{kind.capitalize()}s")
+        title = {"curriculum": "Curricula", "loss": "Losses"}.get(kind, f"{kind.capitalize()}s")
         parts.append(f"## {title}\n\nNamed in {', '.join(f'`{p}`' for p in places)}.")
         for entry in registry.entries(kind):
             cls = registry.load(kind, entry.name)
             if not cls.__module__.startswith("lmteach_plugins."):
                 continue  # whatever else is installed where the site is built
             about = _plain(inspect.getdoc(cls) or inspect.getdoc(inspect.getmodule(cls)) or "")
+            about = f"For a {cls.student_kind}. {about}" if kind == "loss" else about
             parts.append(f"### {kind} `{entry.name}`\n\n{about}\n\n{_table(cls.Config, '')}")
     return "\n\n".join(parts)
 

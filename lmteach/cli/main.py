@@ -30,7 +30,7 @@ VERBS = {
     "sweep-layers": "probe every layer of a recipe's frozen backbones with a linear head",
     "show": "print a resolved recipe, with the origin of each value",
     "recipes": "list the shipped recipes",
-    "plugins": "list teachers, encoders, searchers and curricula",
+    "plugins": "list plugins (teachers, encoders, heads, losses, ...), write or check one",
     "data": "list known data sets, and put their files where recipes find them",
     "store": "statistics, export, import and pruning of kept verdicts",
 }

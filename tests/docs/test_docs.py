@@ -217,7 +217,9 @@ def test_every_recipe_key_is_in_the_reference(reference: ModuleType) -> None:
 
     text = reference.recipe_keys()
     for key in flatten(dataclasses.asdict(Recipe())):
-        section = re.sub(r"^(teacher|curriculum|student\.encoder|search\.searcher)\.name$", r"\1", key)
+        section = re.sub(
+            r"^(teacher|curriculum|student\.encoder|student\.head|search\.searcher)\.name$", r"\1", key
+        )
         assert f"`{section}`" in text or f"`{section}[]`" in text, key
     assert "| `training.lr` | `float` | `0.0002` |" in text
     assert (
