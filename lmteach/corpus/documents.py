@@ -12,6 +12,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from lmteach.corpus.blocks import ReadInBlocks
 from lmteach.corpus.gold import Gold, GoldAccess, Rows, Seal
 from lmteach.corpus.mapped import MappedTable
 from lmteach.errors import CorpusError, RunError
@@ -253,7 +254,7 @@ class Documents(Sequence[Document]):
             self._table = self._mapped.table
 
 
-class Column(Sequence[str]):
+class Column(ReadInBlocks):
     """One text column of a view, read in blocks as it is walked through."""
 
     def __init__(self, documents: Documents, name: str) -> None:
@@ -261,19 +262,6 @@ class Column(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._documents)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return self.at(np.arange(*index.indices(len(self)), dtype=np.int64))
-        return self.at([index])[0]
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _READ_AT_ONCE):
-            yield from self.at(np.arange(start, min(start + _READ_AT_ONCE, len(self))))
 
     def at(self, indices: Sequence[int] | Rows) -> list[str]:
         """Return some of it, in the order asked for."""

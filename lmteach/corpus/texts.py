@@ -5,21 +5,20 @@ Shape legend: n texts, m asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.corpus.blocks import ReadInBlocks
 from lmteach.corpus.documents import Column
 
 if TYPE_CHECKING:
     from lmteach.corpus.documents import Documents
 
-_READ_AT_ONCE = 1024
 
-
-class Texts(Sequence[str]):
+class Texts(ReadInBlocks):
     """Texts of several sources in a row, or some of those; eight bytes each, and none at all while all are shown.
 
     Args:
@@ -70,19 +69,6 @@ class Texts(Sequence[str]):
             for place, text in zip(places.tolist(), read, strict=True):
                 found[place] = text
         return found
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return self.at(np.arange(*index.indices(len(self)), dtype=np.int64))
-        return self.at([index])[0]
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), _READ_AT_ONCE):
-            yield from self[start : start + _READ_AT_ONCE]
 
     def __repr__(self) -> str:
         return f"Texts(n={len(self)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from lmteach.errors import RecipeError
@@ -35,21 +36,15 @@ class GeneralisedCrossEntropyLoss:
         smoothing: float = 0.0
 
     def __init__(self, config: Config, multilabel: bool) -> None:
+        check_smoothing(config.smoothing)
         if not 0 < config.q <= 1:
             raise RecipeError(f"It is {config.q}; it must be above 0, at most 1.", where="loss.q")
-        check_smoothing(config.smoothing)
-        self.config, self.multilabel = config, multilabel
+        self.q = config.q
+        self._mean = partial(mean_loss, self._per_class, multilabel=multilabel, smoothing=config.smoothing)
 
     def __call__(self, logits_BC: Tensor, targets_BC: Tensor, weights_B: Tensor) -> Tensor:
         """Return the weighted sum over the texts, divided by their number."""
-        return mean_loss(
-            self._per_class,
-            logits_BC,
-            targets_BC,
-            weights_B,
-            multilabel=self.multilabel,
-            smoothing=self.config.smoothing,
-        )
+        return self._mean(logits_BC, targets_BC, weights_B)
 
     def _per_class(self, log_p: Tensor, targets: Tensor) -> Tensor:
-        return (targets * -(self.config.q * log_p).expm1()).sum(dim=-1) / self.config.q
+        return (targets * -(self.q * log_p).expm1()).sum(dim=-1) / self.q

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from lmteach.errors import RecipeError
@@ -40,27 +41,21 @@ class SymmetricCrossEntropyLoss:
         smoothing: float = 0.0
 
     def __init__(self, config: Config, multilabel: bool) -> None:
+        check_smoothing(config.smoothing)
         shares = (config.alpha, config.beta)
         if not all(0 <= share < math.inf for share in shares) or not any(shares):
             raise RecipeError(
                 f"They are {config.alpha} and {config.beta}; they must be 0 or more, and not both 0.",
                 where="loss.alpha, loss.beta",
             )
-        check_smoothing(config.smoothing)
-        self.config, self.multilabel = config, multilabel
+        self.alpha, self.beta = config.alpha, config.beta
+        self._mean = partial(mean_loss, self._per_class, multilabel=multilabel, smoothing=config.smoothing)
 
     def __call__(self, logits_BC: Tensor, targets_BC: Tensor, weights_B: Tensor) -> Tensor:
         """Return the weighted sum over the texts, divided by their number."""
-        return mean_loss(
-            self._per_class,
-            logits_BC,
-            targets_BC,
-            weights_B,
-            multilabel=self.multilabel,
-            smoothing=self.config.smoothing,
-        )
+        return self._mean(logits_BC, targets_BC, weights_B)
 
     def _per_class(self, log_p: Tensor, targets: Tensor) -> Tensor:
         log_t = targets.clamp_min(1e-12).log().clamp_min(LOWEST_LOG)
         reverse = -(log_p.exp() * log_t).sum(dim=-1)
-        return self.config.alpha * cross_entropy(log_p, targets) + self.config.beta * reverse
+        return self.alpha * cross_entropy(log_p, targets) + self.beta * reverse
