@@ -29,7 +29,7 @@ class Document:
 class Judgement:
     """A request: how well does each of K candidates fit this document?
 
-    `label_ids` and `student_scores` run parallel to `candidates`, or are empty where not known.
+    `label_ids`, `student_scores` and `descriptions` run parallel to `candidates`, or are empty where not known.
     `title` and `document_id` serve teachers that need no language model (`title`, `oracle`, `replay`).
     """
 
@@ -39,6 +39,23 @@ class Judgement:
     title: str = ""
     label_ids: tuple[int, ...] = ()
     student_scores: tuple[float, ...] = ()
+    descriptions: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        """The candidates as a prompt shows them: each with its description in brackets, where it has one."""
+        if not self.descriptions:
+            return self.candidates
+        pairs = zip(self.candidates, self.descriptions, strict=True)
+        return tuple(f"{name} ({said})" if said else name for name, said in pairs)
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What each candidate's score is an answer to, besides the document: the name, and its description."""
+        if not self.descriptions:
+            return self.candidates
+        pairs = zip(self.candidates, self.descriptions, strict=True)
+        return tuple(f"{name}\0{said}" if said else name for name, said in pairs)
 
 
 @dataclass(frozen=True, slots=True)

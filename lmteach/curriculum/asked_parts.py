@@ -109,6 +109,7 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             "title": pa.string(),
             "label_ids": pa.list_(pa.int64()),
             "student_scores": pa.list_(pa.float64()),
+            "descriptions": pa.list_(pa.string()),
         }
     )
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)

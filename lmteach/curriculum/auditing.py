@@ -213,7 +213,7 @@ def _look_up_teachers(audited: Audited, rows: Rows, notes: list[str]) -> list[tu
         scores = np.full(some.scores_nk.shape, np.nan, dtype=np.float32)
         judged = np.zeros(some.scores_nk.shape, dtype=np.bool_)
         for make in (pair_keys, list_keys):
-            keys = [make(stats.identity, j.document, j.candidates) for j in judgements]
+            keys = [make(stats.identity, j.document, j.questions) for j in judgements]
             known = store.get_many(key for row in keys for key in row)
             for i, row in enumerate(keys):
                 for place, key in enumerate(row):

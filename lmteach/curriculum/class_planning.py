@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lmteach.curriculum.class_teacher import ClassJudgements, class_names, teacher_sections
+from lmteach.curriculum.class_teacher import (
+    AskedClasses,
+    ClassJudgements,
+    asked_classes,
+    teacher_sections,
+)
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelling import ask
 from lmteach.curriculum.planning import Groundwork, Stage, made_up_length, planned_positions
@@ -27,8 +32,7 @@ NEXT = 1000  # labels more, whose price a plan tells
 
 def class_parts(recipe: Recipe) -> list[TeacherPart]:
     """Return every teacher that is asked: the parts of the recipe's, and them again for each paraphrase."""
-    sections = [recipe.teacher, *({**recipe.teacher, "prompt": p} for p in recipe.classes.paraphrases)]
-    return [part for section in sections for part in teacher_parts(section) if part.judges]
+    return [part for section in teacher_sections(recipe) for part in teacher_parts(section) if part.judges]
 
 
 def class_stages(
@@ -67,13 +71,15 @@ def next_labels(work: Groundwork) -> Stage:
 def class_sample(work: Groundwork, n: int) -> list[Judgement]:
     """Return judgements like those the run will make; one made up, of full length, where texts are missing."""
     if work.corpus is None:
-        named = list(work.recipe.classes.names.values())
-        candidates = (named + [f"a class {i}" for i in range(work.sizes.labels)])[: work.sizes.labels]
-        return [Judgement("word " * made_up_length(work.parts), tuple(candidates))]
+        n, settings = work.sizes.labels, work.recipe.classes
+        names = [*settings.names.values(), *(f"a class {i}" for i in range(n))][:n]
+        said = [*settings.descriptions.values(), *[""] * n][:n]
+        classes = AskedClasses(tuple(names), tuple(said) if any(said) else ())
+        return [classes.of_text("word " * made_up_length(work.parts))]
     context = RunContext(work.recipe, work.corpus, Console(quiet=True))
     rng = np.random.default_rng([work.recipe.seed, *b"plan"])
     drawn = rng.permutation(work.sizes.train)[:n].astype(np.int64)
-    return list(ClassJudgements(work.corpus.train, drawn, class_names(context)))
+    return list(ClassJudgements(work.corpus.train, drawn, asked_classes(context)))
 
 
 def probe_classes(work: Groundwork, console: Console, n: int) -> Probe | None:
@@ -89,9 +95,9 @@ def probe_classes(work: Groundwork, console: Console, n: int) -> Probe | None:
     with probe_context(work, work.corpus, console) as context:
         _, positions = next(iter(planned_positions(work)))
         some = np.random.default_rng([work.recipe.seed, *b"probe"]).permutation(positions)[:ROWS_LOOKED_AT]
-        judgements = ClassJudgements(work.corpus.train, some, class_names(context))
+        judgements = ClassJudgements(work.corpus.train, some, asked_classes(context))
         n_pairs, seconds = 0, 0.0
-        for section in teacher_sections(context):
+        for section in teacher_sections(context.recipe):
             with context.teacher(section) as teacher:
                 missing = teacher.n_missing(judgements[:])  # type: ignore[attr-defined]
                 todo = [judgements[row] for row, count in enumerate(missing) if count][: n + 1]
@@ -107,9 +113,9 @@ def probe_classes(work: Groundwork, console: Console, n: int) -> Probe | None:
 
 def _missing(context: RunContext, documents: Documents, positions: npt.NDArray[np.int64]) -> tuple[int, int]:
     """Return the pairs that the store lacks, over all prompts, and the documents that have one."""
-    judgements = ClassJudgements(documents, positions, class_names(context))
+    judgements = ClassJudgements(documents, positions, asked_classes(context))
     n_pairs, lacking = 0, np.zeros(len(judgements), np.bool_)
-    for section in teacher_sections(context):
+    for section in teacher_sections(context.recipe):
         with context.teacher(section) as teacher:
             counts: Sequence[int] = []
             for start in range(0, len(judgements), ROWS_LOOKED_AT):

@@ -6,6 +6,7 @@ Shape legend: n documents, C classes, m prompts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +28,33 @@ from lmteach.types import Judgement
 
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Documents
+    from lmteach.recipe.schema import Recipe
     from lmteach.teaching.protocol import Teacher
 
 Floats = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class AskedClasses:
+    """What the teacher is shown of the classes, in the order of the labels; `descriptions` is empty without any."""
+
+    names: tuple[str, ...]
+    descriptions: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def of_text(self, text: str) -> Judgement:
+        """Ask for the class of a text that is no document."""
+        return Judgement(text, self.names, descriptions=self.descriptions)
+
+
 class ClassJudgements(Sequence[Judgement]):
     """Documents with all classes as candidates, as judgements built one by one."""
 
-    def __init__(
-        self, documents: Documents, positions: npt.NDArray[np.int64], candidates: Sequence[str]
-    ) -> None:
+    def __init__(self, documents: Documents, positions: npt.NDArray[np.int64], classes: AskedClasses) -> None:
         self.documents, self.positions = documents, positions
-        self.candidates, self.label_ids = tuple(candidates), tuple(range(len(candidates)))
+        self.classes, self.label_ids = classes, tuple(range(len(classes)))
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -50,33 +65,40 @@ class ClassJudgements(Sequence[Judgement]):
         document = self.documents[int(self.positions[row])]
         return Judgement(
             document=document.text,
-            candidates=self.candidates,
+            candidates=self.classes.names,
             document_id=document.id,
             title=document.title,
             label_ids=self.label_ids,
+            descriptions=self.classes.descriptions,
         )
 
 
-def class_names(context: RunContext) -> list[str]:
-    """Return what the teacher is shown of each class: `classes.names`, else the name or text of `annotation.ask`.
+def asked_classes(context: RunContext) -> AskedClasses:
+    """Return what the teacher is shown of each class.
+
+    Its name: of `classes.names`, else the label's name or text as `annotation.ask` says; and its description, of
+    `classes.descriptions`.
 
     Raises:
-        RecipeError: `classes.names` names no label, or two classes get one name.
+        RecipeError: one of those keys names no label, or two classes get one name.
     """
-    labels, named = context.corpus.labels, context.recipe.classes.names
-    for label in named:
-        if label not in labels.names:
-            raise RecipeError(
-                f"There is no label '{label}'.",
-                where="classes.names",
-                nearest=nearest_name(label, labels.names),
-            )
+    labels, settings = context.corpus.labels, context.recipe.classes
+    for key, given in (("names", settings.names), ("descriptions", settings.descriptions)):
+        for label in given:
+            if label not in labels.names:
+                raise RecipeError(
+                    f"There is no label '{label}'.",
+                    where=f"classes.{key}",
+                    nearest=nearest_name(label, labels.names),
+                )
+    named = settings.names
     shown = labels.names if context.recipe.annotation.ask == "name" else labels.texts
     found = [named.get(name, text) for name, text in zip(labels.names, shown, strict=True)]
     twins = sorted({name for name in found if found.count(name) > 1})
     if twins:
         raise RecipeError(f"Two classes are called '{twins[0]}'.", where="classes.names")
-    return found
+    said = [" ".join(settings.descriptions.get(name, "").split()) for name in labels.names]
+    return AskedClasses(tuple(found), tuple(said) if any(said) else ())
 
 
 def ask_classes(
@@ -89,15 +111,15 @@ def ask_classes(
     """
     if context.ranks.share(path.is_file()):
         return ClassVerdicts.load(path)
-    candidates = class_names(context)
-    judgements = ClassJudgements(documents, positions, candidates)
+    classes = asked_classes(context)
+    judgements = ClassJudgements(documents, positions, classes)
     log_odds_mnC, prior_mC, judged_n, stopped_by = [], [], np.ones(len(positions), np.bool_), ""
-    for section in teacher_sections(context):
+    for section in teacher_sections(context.recipe):
         with context.teacher(section) as teacher:
             said = ask(context, teacher, judgements)
-            scores_nC = np.full((len(positions), len(candidates)), np.nan)
+            scores_nC = np.full((len(positions), len(classes)), np.nan)
             scores_nC[:, : said.scores_nk.shape[1]] = said.scores_nk
-            cleaned_nC, prior_C = _clean(context, teacher, scores_nC, candidates)
+            cleaned_nC, prior_C = _clean(context, teacher, scores_nC, classes)
         log_odds_mnC.append(cleaned_nC)
         prior_mC.append(prior_C)
         judged_n &= said.judged_nk.any(axis=1)
@@ -109,20 +131,19 @@ def ask_classes(
     return verdicts
 
 
-def teacher_sections(context: RunContext) -> list[Mapping[str, Any]]:
+def teacher_sections(recipe: Recipe) -> list[Mapping[str, Any]]:
     """Return the recipe's teacher, and it again for each of `classes.paraphrases` with that prompt."""
-    teacher = context.recipe.teacher
-    return [teacher, *({**teacher, "prompt": prompt} for prompt in context.recipe.classes.paraphrases)]
+    return [recipe.teacher, *({**recipe.teacher, "prompt": p} for p in recipe.classes.paraphrases)]
 
 
 def _clean(
-    context: RunContext, teacher: Teacher, scores_nC: Floats, candidates: Sequence[str]
+    context: RunContext, teacher: Teacher, scores_nC: Floats, classes: AskedClasses
 ) -> tuple[Floats, Floats]:
     """Return scores as log-probabilities without the teacher's leaning, and that leaning.
 
     Where several classes may apply, scores are log-odds already and are left as they are.
     """
-    n_classes = len(candidates)
+    n_classes = len(classes)
     uniform_C = np.full(n_classes, 1 / n_classes)
     if context.recipe.student.multilabel:
         return scores_nC, uniform_C
@@ -133,7 +154,7 @@ def _clean(
     if settings.prior == "batch":
         prior_C = mean_prior(log_probs_nC)
     else:
-        asked = [Judgement(text, tuple(candidates)) for text in settings.content_free]
+        asked = [classes.of_text(text) for text in settings.content_free]
         verdicts = context.ranks.first_then_rest(lambda: teacher.judge(asked))  # the rest by the store
         scores_fC = [[np.nan if s is None else s for s in verdict.scores] for verdict in verdicts]
         prior_C = mean_prior(class_log_probs(scores_fC))

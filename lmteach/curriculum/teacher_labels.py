@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lmteach import registry
 from lmteach.corpus.texts import Texts
-from lmteach.curriculum.class_teacher import ask_classes, class_names
+from lmteach.curriculum.class_teacher import ask_classes, asked_classes
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelled import LabelledTexts, one_hot
 from lmteach.curriculum.labelling import encode
@@ -128,7 +128,7 @@ def summarise(
         "share": dict(zip(names, np.round(chosen_rC.mean(axis=0), 4).tolist(), strict=True)),
         "prior": np.round(verdicts.prior_mC, 4).tolist(),
         "agreement": float(np.nanmean(verdicts.agreement_n)) if read_n.any() else None,
-        "asked_as": class_names(context),
+        "asked_as": list(asked_classes(context).names),
     }
     if documents.has_gold and documents.gold_access == "open":
         gold_rC = one_hot(documents.gold.take(positions[read_n]), len(names), multilabel)

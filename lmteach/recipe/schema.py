@@ -165,12 +165,14 @@ class ClassesSection:
     """How a teacher is asked for a document's class: all classes are its candidates.
 
     `names` says what a label is called before the teacher, where not by its own name.
+    `descriptions` says what a label means; it stands in brackets behind the name where a prompt shows the classes.
     `prior` takes the teacher's own leaning off its log-probabilities: `contextual` what it says of texts without
     content (Zhao et al. 2021), `batch` its mean over all documents that are labelled (Zhou et al. 2023).
     `paraphrases` are prompts that are asked beside the teacher's own; their probabilities are averaged.
     """
 
     names: dict[str, str] = field(default_factory=dict)
+    descriptions: dict[str, str] = field(default_factory=dict)
     prior: Literal["none", "contextual", "batch"] = "none"
     content_free: list[str] = field(default_factory=lambda: ["N/A", "[MASK]", "..."])
     paraphrases: list[Any] = field(default_factory=list)

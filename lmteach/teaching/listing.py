@@ -18,7 +18,7 @@ def shuffled_groups(judgement: Judgement, largest: int = MAX_LISTED) -> list[lis
         judgement: whose candidates are listed.
         largest: how many candidates one list may hold.
     """
-    text = "\0".join((judgement.document, *judgement.candidates))
+    text = "\0".join((judgement.document, *judgement.questions))
     order = list(range(len(judgement.candidates)))
     random.Random(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()).shuffle(order)
     n_groups = max(1, -(-len(order) // largest))

@@ -92,7 +92,7 @@ class Pointwise:
         safe = self._prompt.safe_candidate
         return [
             {**self._prompt.body(judgement.document, candidate=safe(candidate)), **settings}
-            for candidate in judgement.candidates
+            for candidate in judgement.described
         ]
 
     def scores(self, judgement: Judgement, answers: Sequence[Answer | None]) -> Scores:
@@ -117,7 +117,8 @@ class Choice:
         """See `RemoteKind`."""
         names = self._names(judgement)
         n_tokens = 1 if distinct_at_once(names) else self._options.max_tokens
-        body = self._prompt.body(judgement.document, candidates=", ".join(names))
+        listed = map(self._prompt.safe_candidate, judgement.described)
+        body = self._prompt.body(judgement.document, candidates=", ".join(listed))
         return [{**body, **_settings(self._prompt, self._options, n_tokens)}]
 
     def scores(self, judgement: Judgement, answers: Sequence[Answer | None]) -> Scores:
@@ -153,7 +154,7 @@ class Listwise:
 
     def bodies(self, judgement: Judgement) -> list[dict[str, Any]]:
         """See `RemoteKind`."""
-        safe = [self._prompt.safe_candidate(candidate) for candidate in judgement.candidates]
+        safe = [self._prompt.safe_candidate(candidate) for candidate in judgement.described]
         lists = [enumerate_candidates([safe[i] for i in order]) for order in self._orders(judgement)]
         settings = _settings(self._prompt, self._options, 1)
         return [{**self._prompt.body(judgement.document, candidates=text), **settings} for text in lists]

@@ -124,7 +124,7 @@ class StoredTeacher:
 
     def _keys(self, judgement: Judgement) -> list[bytes]:
         make = pair_keys if self.scope == "pair" else list_keys
-        return make(self.identity, judgement.document, judgement.candidates)
+        return make(self.identity, judgement.document, judgement.questions)
 
     def _missing(
         self, batch: Sequence[Judgement], keys: Sequence[list[bytes]], known: Mapping[bytes, Record]
@@ -223,6 +223,7 @@ def narrow(judgement: Judgement, places: Sequence[int]) -> Judgement:
         candidates=tuple(judgement.candidates[i] for i in places),
         label_ids=tuple(judgement.label_ids[i] for i in places) if judgement.label_ids else (),
         student_scores=tuple(judgement.student_scores[i] for i in places) if judgement.student_scores else (),
+        descriptions=tuple(judgement.descriptions[i] for i in places) if judgement.descriptions else (),
     )
 
 

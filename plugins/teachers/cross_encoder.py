@@ -113,7 +113,7 @@ class CrossEncoderTeacher:
 
     def _pairs(self, batch: Sequence[Judgement]) -> list[tuple[str, str]]:
         template = self.config.template
-        return [(j.document, template.replace("{candidate}", c)) for j in batch for c in j.candidates]
+        return [(j.document, template.replace("{candidate}", c)) for j in batch for c in j.described]
 
     def _model(self) -> Path:
         return weights.resolve(self.config.model, folder=self._folder)

@@ -135,7 +135,7 @@ class _Export:
         self.scores = scores[self.identity]
 
     def find(self, judgement: Judgement) -> list[Found]:
-        asked = (self.identity, judgement.document, judgement.candidates)
+        asked = (self.identity, judgement.document, judgement.questions)
         return [
             next(((True, self.scores[key]) for key in keys if key in self.scores), ABSENT)
             for keys in zip(pair_keys(*asked), list_keys(*asked), strict=True)

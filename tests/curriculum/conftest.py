@@ -57,7 +57,7 @@ class LeaningTeacher:
     def judge(self, batch):
         if self.config.log:
             with Path(self.config.log).open("a") as file:
-                file.writelines("|".join(j.candidates) + "\\n" for j in batch)
+                file.writelines("|".join(j.described) + "\\n" for j in batch)
         return [self._one(j) for j in batch]
 
     def _one(self, j):

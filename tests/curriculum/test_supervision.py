@@ -65,6 +65,26 @@ def test_all_classes_are_asked_by_the_names_the_recipe_gives(start: Any, tmp_pat
         )
 
 
+def test_a_class_is_shown_with_its_description_and_a_changed_one_is_a_new_question(
+    start: Any, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    keys = ["supervision=teacher", f"teacher.log={log}", "curriculum.n_documents=6"]
+
+    def asked(said: str) -> list[str]:
+        log.unlink(missing_ok=True)
+        context, folder = start(*keys, f"classes.descriptions={said}")
+        label_documents(context, RunFolder(folder.path / said))
+        return log.read_text().splitlines() if log.is_file() else []
+
+    assert set(asked("{}")) == {"negative|positive"}
+    assert asked("{positive: '  a kind\n review'}") == ["negative|positive (a kind review)"] * 6
+    assert asked("{positive: a kind review}") == [], "the store knows"
+    assert asked("{positive: praise}") == ["negative|positive (praise)"] * 6
+    with pytest.raises(RecipeError, match=r"(?s)classes\.descriptions.*negtive.*negative"):
+        asked("{negtive: blame}")
+
+
 def folder_of(tmp_path: Path) -> RunFolder:
     path = tmp_path / "other"
     path.mkdir(exist_ok=True)

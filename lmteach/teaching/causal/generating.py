@@ -58,7 +58,7 @@ class GeneratedChoice:
         frames: dict[tuple[str, ...], Frame] = {}
         found = []
         for judgement in judgements:
-            listed = judgement.candidates if self.prompt.lists_candidates else ()
+            listed = judgement.described if self.prompt.lists_candidates else ()
             if listed not in frames:
                 cuts = self.cuts
                 frames[listed] = Frame(self.tokenizer, self.prompt, cuts.document, cuts.candidate, listed)
@@ -83,7 +83,7 @@ class GeneratedChoice:
         return [found[i] for i in range(len(judgements))]
 
     def _seed(self, judgement: Judgement) -> int:
-        parts = (judgement.document, *judgement.candidates)
+        parts = (judgement.document, *judgement.questions)
         return int(chance(self.sampling.seed, "answer", *parts) * 2**53)
 
     def _verdict(self, judgement: Judgement, prompt: Tokens, ids: Sequence[int]) -> Verdict:

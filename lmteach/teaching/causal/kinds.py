@@ -76,7 +76,7 @@ class Pointwise:
         return [
             Request(
                 prefix,
-                tuple(ids + self._frame.tail for ids in self._frame.candidates(j.candidates)),
+                tuple(ids + self._frame.tail for ids in self._frame.candidates(j.described)),
                 n_preamble=self._frame.n_preamble,
             )
             for prefix, j in zip(prefixes, judgements, strict=True)
@@ -169,7 +169,7 @@ class Choice:
 
     def _ask(self, judgement: Judgement) -> tuple[Request, list[int]]:
         """Return the request, and how many of its suffixes spell each candidate."""
-        frame = self._frame(judgement.candidates if self._listed else ())
+        frame = self._frame(judgement.described if self._listed else ())
         names = [spellings(candidate) for candidate in judgement.candidates]
         spelled = [[ids for ids in frame.candidates(variants) if ids] for variants in names]
         flat = [ids for own in spelled for ids in own]
@@ -228,7 +228,7 @@ class Listwise:
         orders = []
         for group in shuffled_groups(judgement):
             orders += [group, group[::-1]]
-        texts = [enumerate_candidates([_line(judgement.candidates[i]) for i in order]) for order in orders]
+        texts = [enumerate_candidates([_line(judgement.described[i]) for i in order]) for order in orders]
         return orders, tuple(ids + self._frame.tail for ids in self._frame.lists(texts))
 
     def _requests(self, judgements: Sequence[Judgement]) -> tuple[list[Request], list[list[list[int]]]]:

@@ -1,5 +1,6 @@
 """The four kinds against arithmetic done by hand on transformers' own logits."""
 
+import dataclasses
 import math
 
 import pytest
@@ -91,6 +92,34 @@ def test_a_label_s_part_without_a_document_is_read_once(scorer, tokenizer):
     first, again = (kind.score(scorer, JUDGEMENTS[:1])[0] for _ in range(2))
     assert first.scores == again.scores
     assert first.n_tokens > again.n_tokens
+
+
+@pytest.mark.parametrize(("name", "n_shown"), [("choice", 1), ("about", 1), ("listwise", 2)])
+def test_a_description_stands_behind_its_name_in_every_kind_that_shows_candidates(
+    name, n_shown, model, scorer, tokenizer
+):
+    """But never in the answer that a `choice` looks for."""
+    bare = Judgement("Snow fell.", ("weather", "sport"))
+    told = dataclasses.replace(bare, descriptions=("rain or snow", ""))
+    kind, seen = make_kind(tokenizer, load_prompt(name), Cuts(30, 40), "mean"), []
+
+    class Watching(Scorer):
+        def log_probs(self, requests):
+            seen.extend(requests)
+            return super().log_probs(requests)
+
+        def rows(self, requests, ids):
+            seen.extend(requests)
+            return super().rows(requests, ids)
+
+    (one,), (two,) = (kind.score(Watching(model, batch_tokens=100), [j]) for j in (bare, told))
+    assert one.scores != two.scores
+
+    def shown(request):
+        texts = [tokenizer.decode(request.prefix), *map(tokenizer.decode, request.suffixes)]
+        return sum(text.count("weather (rain or snow)") for text in texts)
+
+    assert [shown(request) for request in seen] == [0, n_shown]
 
 
 def test_choice_is_a_distribution_over_the_candidates(model, scorer, tokenizer):
