@@ -37,7 +37,8 @@ def teaching_rows(recipe: Recipe, manifest: Mapping[str, Any]) -> list[list[str]
     rows += _start_rows(manifest)
     training = recipe.training
     said = f"{training.epochs} epoch(s), batch {training.batch_size}, learning rate {training.lr:g}"
-    rows.append(["training", said + ("" if classifier else f" a cycle, loss `{loss_section(recipe)['name']}`")])
+    said += ("" if classifier else " a cycle") + f", loss `{loss_section(recipe)['name']}`"
+    rows.append(["training", said])
     return rows
 
 

@@ -102,6 +102,15 @@ def drop_backbones(present_Bk: Tensor, rate: float) -> Tensor:
     return torch.where(kept_Bk.any(1, keepdim=True), kept_Bk, rescue_Bk)
 
 
+def _head_of(section: Mapping[str, Any]) -> Head:
+    """Return the head of a card; keys that it has lost since are left out, its state says whether it still fits."""
+    name, options = registry.split_section(section)
+    known = {field.name for field in dataclasses.fields(registry.load("head", name).Config)}
+    kept = {key: value for key, value in options.items() if key in known}
+    head: Head = registry.build("head", {"name": name, **kept})
+    return head
+
+
 class FrozenStudent:
     """A fused body, and the backbones that give it vectors.
 
@@ -119,7 +128,7 @@ class FrozenStudent:
         assert card.features is not None
         self.card, self.store = card, store
         self.fusion = FusionSection(**card.features["fusion"])
-        head: Head = registry.build("head", card.features["head"])
+        head = _head_of(card.features["head"])
         sections = [BackboneSection(**section) for section in card.features["backbones"]]
         self.backbones = [Backbone(section, device) for section in sections]
         self.shapes = {b.name: (len(b.section.layers), b.dim) for b in self.backbones}

@@ -131,6 +131,30 @@ def test_a_saved_student_opens_as_it_was(saved: FrozenStudent, sentences: list[s
     assert size < 6_000_000, "the backbones themselves stay where they are"
 
 
+def test_a_student_saved_with_keys_that_its_head_has_lost_opens(
+    saved: FrozenStudent, sentences: list[str], tmp_path: Path
+) -> None:
+    """Cards of earlier versions hold the keys of all heads."""
+    card = ClassCard.load(tmp_path / "student")
+    assert card.features is not None
+    head = {**card.features["head"], "hidden": [1024, 256], "dropout": 0.5, "double_softmax": False}
+    dataclasses.replace(card, features={**card.features, "head": head}).save(tmp_path / "student")
+    opened = FrozenStudent.open(
+        tmp_path / "student", ClassCard.load(tmp_path / "student"), store=None, device="cpu"
+    )
+    np.testing.assert_allclose(logits(opened, sentences), logits(saved, sentences), rtol=1e-5)
+
+
+def test_the_state_keeps_its_names(saved: FrozenStudent) -> None:
+    """What a saved student is opened by: buffers by place, projections by vector, the head's own."""
+    assert set(saved.body.state_dict()) == {
+        *(f"{name}_{i}" for name in ("shift", "scale") for i in (0, 1)),
+        *(f"fusion.projections.{i}.0.{part}" for i in range(3) for part in ("weight", "bias")),
+        "head.weight",
+        "head.bias",
+    }
+
+
 def test_backbones_left_out_change_the_answer_and_are_not_read(
     saved: FrozenStudent, sentences: list[str]
 ) -> None:
