@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -148,11 +149,10 @@ def annotating(recipe_file: Path, *overrides: str) -> list[Any]:
 
 
 def stored(store: Path) -> list[tuple[Any, ...]]:
-    """Every verdict of a store, without the time it was made at."""
-    with sqlite3.connect(store) as opened:
-        columns = [row[1] for row in opened.execute("pragma table_info(verdicts)")]
-        kept = ", ".join(c for c in columns if c not in ("id", "created", "made_at", "run_id"))
-        return sorted(opened.execute(f"select {kept} from verdicts"))
+    """Every verdict of a store, without when and how fast it was made."""
+    with contextlib.closing(sqlite3.connect(store)) as opened:
+        query = "select key, score, prompt_tokens, answer_tokens from lmteach_verdicts order by key"
+        return opened.execute(query).fetchall()
 
 
 @pytest.mark.slow
@@ -170,9 +170,10 @@ def test_two_processes_judge_ahead_what_one_would(
     (tmp_path / "asked.log").unlink()
     other = f"run.store={tmp_path}/other.sqlite"
     alone = finish(spawn(*annotating(recipe_file, teacher, other), "trainer.devices=1"))
-    assert [line for line in alone.splitlines() if "documents:" in line][0].split(";")[0] in said
+    assert all(line.split(";")[0] in said for line in alone.splitlines() if "documents:" in line)
     assert sorted(questions(tmp_path)) == sorted(asked), "the same shortlists"
     assert stored(tmp_path / "other.sqlite") == stored(tmp_path / "store.sqlite")
+    assert len(stored(tmp_path / "store.sqlite")) == 540
 
 
 @pytest.mark.slow
@@ -264,24 +265,47 @@ def _command(pid: int) -> str:
         return ""
 
 
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d"]
+
+
+def torchrun(arguments: list[Any]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *TORCHRUN, "--rdzv-endpoint=127.0.0.1:0", "-m", "lmteach.cli.main"]
+    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=240)
+
+
 @pytest.mark.slow
 def test_torchrun_launches_the_ranks(
     recipe_file: Path, teacher: str, tmp_path: Path, own_cache: Path
 ) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "-m", "lmteach.cli.main"]
-    command += [str(a) for a in two_ranks(recipe_file, teacher)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ})
+    done = torchrun(two_ranks(recipe_file, teacher))
     assert done.returncode == 0, done.stderr
     check_run(tmp_path / "run")
     assert done.stderr.count("cycle 0:") == 1
-    again = subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ})
+    again = torchrun(two_ranks(recipe_file, teacher))
     assert again.returncode == 1
     assert "There is a run here already." in again.stderr
 
 
 @pytest.mark.slow
-def test_slurm_launches_the_ranks(spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path) -> None:
+def test_torchrun_launches_annotate_and_a_divided_student(
+    recipe_file: Path, teacher: str, tmp_path: Path, own_cache: Path
+) -> None:
+    done = torchrun(["annotate", *two_ranks(recipe_file, teacher)[1:], "--quiet"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("train 100 documents: 1,200 judgements made") == 1, "one process speaks"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith((".annotate", "run"))]
+    done = torchrun(two_ranks(recipe_file, teacher, "trainer.strategy=fsdp"))
+    assert done.returncode == 0, done.stderr
+    check_run(tmp_path / "run")
+    assert RunFolder(tmp_path / "run").events()[0]["rank_weight_bytes"] > 0
+    assert len(questions(tmp_path)) == len(set(questions(tmp_path))), "what was judged ahead is in the store"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["fit", "annotate"])
+def test_slurm_launches_the_ranks(
+    spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path, verb: str
+) -> None:
     """As srun starts them: the same command twice, told apart by variables."""
     job = {
         "SLURM_JOB_ID": str(os.getpid()),
@@ -293,19 +317,21 @@ def test_slurm_launches_the_ranks(spawn: Spawn, recipe_file: Path, teacher: str,
         "SLURM_JOB_NODELIST": "localhost",
         "SLURM_NODELIST": "localhost",
     }
-    ranks = [
-        spawn(*two_ranks(recipe_file, teacher), env={**job, "SLURM_PROCID": str(r), "SLURM_LOCALID": str(r)})
-        for r in range(2)
-    ]
+    command = [verb, *two_ranks(recipe_file, teacher, "trainer.strategy=fsdp")[1:]]
+    ranks = [spawn(*command, env={**job, "SLURM_PROCID": str(r), "SLURM_LOCALID": str(r)}) for r in range(2)]
     said = [finish(rank) for rank in ranks]
+    assert said[1] == ""
+    if verb == "annotate":
+        assert "train 100 documents: 1,200 judgements made" in said[0]
+        return
     check_run(tmp_path / "run")
     assert "cycle 0:" in said[0]
-    assert said[1] == ""
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_classifier_learns_on_two_ranks(
-    spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path
+    spawn: Spawn, recipe_file: Path, teacher: str, tmp_path: Path, strategy: str
 ) -> None:
     finish(
         spawn(
@@ -316,6 +342,7 @@ def test_a_classifier_learns_on_two_ranks(
             "curriculum={name: once}",
             "training.validation=0.2",
             "training.epochs=4",
+            f"trainer.strategy={strategy}",
         )
     )
     (final,) = [event for event in RunFolder(tmp_path / "run").events() if event["event"] == "final"]
@@ -323,4 +350,5 @@ def test_a_classifier_learns_on_two_ranks(
     assert {line.rpartition("\t")[2] for line in asked} == {"0", "1"}
     assert len(asked) == len({line.rpartition("\t")[0] for line in asked}) == 100 * 12
     assert final["stages"][0]["documents"] == 80
+    assert ("rank_weight_bytes" in final["stages"][0]) == (strategy == "fsdp")
     assert np.isfinite(final["student"]["macro_f1"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,10 +102,7 @@ def _folder(recipe: Recipe) -> Iterator[Path]:
 
 @contextmanager
 def _shared_folder(recipe: Recipe, ranks: Ranks) -> Iterator[Path]:
-    """Make the folder on the first of ranks that were launched apart."""
-    if not ranks.is_first:
-        yield Path(ranks.share(""))
-        return
-    with _folder(recipe) as folder:
+    """Make the folder on the first of ranks that were launched apart; it stays until all are done."""
+    with _folder(recipe) if ranks.is_first else nullcontext(Path()) as folder:
         yield Path(ranks.share(str(folder)))
         ranks.barrier()

@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from torch.distributed import PrefixStore, TCPStore
 
 from lmteach.curriculum import watch as watching
+from lmteach.curriculum.context import open_context
+from lmteach.curriculum.evaluate import rank_labels
 from lmteach.curriculum.joining import find_place
 from lmteach.curriculum.labelling import ask
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.sharded import SpentPart, encode_in_parts, restore_spent, split_rows
 from lmteach.curriculum.watch import Listener, connect
 from lmteach.errors import RecipeError, RunError
+from lmteach.recipe.load import load_recipe
 from lmteach.recipe.schema import Recipe, TrainerSection
 from lmteach.teaching.cost import Budget, Counters, Spent
 from lmteach.teaching.store import Store
@@ -305,6 +308,25 @@ def test_vectors_of_all_ranks_come_together_on_the_first(meet, n: int) -> None:
     np.testing.assert_array_equal(found[0], vectors)
     assert sorted(i for start, stop in asked for i in range(start, stop)) == list(range(11))
     assert n == 1 or not list(ranks[0].scratch.glob("*"))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_ranks_measure_a_student_as_one_would(meet, recipe_file: Path, own_cache: Path, n: int) -> None:
+    """The first has what one process would have found; the others nothing."""
+    recipe = load_recipe(str(recipe_file)).recipe
+    contexts = [open_context(recipe, Console(quiet=True)) for _ in range(n + 1)]
+    alone, *others = [(context, context.new_encoder()) for context in contexts]
+    expected_ids, expected = rank_labels(*alone, alone[0].corpus.test, 5)
+
+    def do(rank: Ranks) -> Any:
+        context, encoder = others[rank.rank]
+        context.ranks = rank
+        return rank_labels(context, encoder, context.corpus.test, 5)
+
+    (ids, scores), *rest = together(meet(n), do)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    np.testing.assert_array_equal(ids, expected_ids)
+    assert [len(found) for pair in rest for found in pair] == [0] * 2 * (n - 1)
 
 
 # Places
