@@ -164,7 +164,7 @@ def test_a_classifier_with_a_new_head(
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     env = {**os.environ, "LMTEACH_CACHE": str(cache_folder)}
     lmteach(fresh, "fit", "--recipe", tmp_path / "recipe.yaml", env=env, cwd=tmp_path)
-    final = json.loads((tmp_path / "run" / "run.jsonl").read_text().splitlines()[-1])
+    final = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert final["stages"][0]["parameters"] == (384 + 1) * 12 + (384 + 1) * 8 + (8 + 1) * 12
     assert final["student"]["p@1"] > 0.5, "chance is 1/6"
     (tmp_path / "in.jsonl").write_text(json.dumps({"text": "A note on bread and flour."}) + "\n")

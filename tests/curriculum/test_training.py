@@ -58,6 +58,14 @@ def test_the_seed_decides(recipe: Recipe, new_encoder) -> None:
     assert not same(first, new_encoder().state_dict())
 
 
+def test_it_learns_by_the_recipes_loss(recipe: Recipe, new_encoder) -> None:
+    by_default = weights_after(new_encoder(), recipe)
+    plain = dataclasses.replace(recipe, loss={"name": "triplet"})
+    assert not same(by_default, weights_after(new_encoder(), plain))
+    silent = dataclasses.replace(recipe, loss={"name": "triplet", "margin": -2.0})
+    assert same(new_encoder().state_dict(), weights_after(new_encoder(), silent)), "nothing violates it"
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_gradients_can_be_clipped_in_either_precision(recipe: Recipe, new_encoder, precision) -> None:
     changed = dataclasses.replace(recipe.training, gradient_clip=1e-9, precision=precision, lr=1e-6)
