@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +15,6 @@ from lmteach.types import Judgement
 
 PARTS_A_WORKER = 4  # at least, so that none is idle for long while another does the last one
 LARGEST_PART = 2048  # documents
-_YOUNG_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -125,26 +118,3 @@ def read_part(path: Path) -> dict[str, list[tuple[bool, Judgement]]]:
         lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
         found.setdefault(split, []).append((allowed, Judgement(**(row | lists))))
     return found
-
-
-@contextmanager
-def scratch(root: Path) -> Iterator[Path]:
-    """Make a folder for as long as the work takes; those of processes that were killed go, too."""
-    root.mkdir(parents=True, exist_ok=True)
-    for old in root.iterdir():
-        with contextlib.suppress(OSError):  # in use, or gone by now
-            if time.time() - old.stat().st_mtime > _YOUNG_SECONDS:
-                _remove_unused(old)
-    folder = Path(tempfile.mkdtemp(dir=root))
-    try:
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_unused(folder: Path) -> None:
-    with (folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.corpus.cache import cache_root
-from lmteach.curriculum.asked_parts import Asked, scratch, write_parts
+from lmteach.curriculum.asked_parts import Asked, write_parts
 from lmteach.curriculum.labelling import judging_numbers
 from lmteach.curriculum.teacher_work import USAGE, TeacherWork
 from lmteach.engines.protocol import Engine, Sums
+from lmteach.engines.scratch import scratch_folder
 from lmteach.errors import RunError
 from lmteach.teaching.cost import Counters
 from lmteach.teaching.store_connection import parse_url
@@ -50,7 +51,7 @@ def judge_on(engine: Engine, context: RunContext, asked: Sequence[Asked]) -> lis
             mend="Keep it in PostgreSQL: run.store=postgresql+psycopg://USER@HOST/NAME.",
         )
     allowed, stopped = _allot(context, asked)
-    with scratch(cache_root() / "asked") as folder:
+    with scratch_folder(cache_root() / "asked", "") as folder:
         parts = write_parts(folder, asked, allowed, engine.n_workers)
         n = sum(len(a.judgements) for a in asked)
         sums = Sums()

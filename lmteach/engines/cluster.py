@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmteach.engines.scratch import scratch_folder
 from lmteach.errors import RunError, missing_package
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without GPUs sees none
 }
 OBJECTS = 200 * 2**20  # bytes of shared memory: only names of files and counts go from process to process
-TEMPORARY = "/tmp"  # as short as Ray's own place: the path of a socket may have 107 characters
+TEMPORARY = Path("/tmp")  # as short as Ray's own place: the path of a socket may have 107 characters
 
 
 @dataclass(frozen=True)
@@ -102,23 +102,20 @@ def open_cluster(options: RayOptions) -> Iterator[Cluster]:
             mend="Start it there with ray.address=auto, or by `ray job submit`.",
         )
     ray = load_ray()
-    folder = None
-    try:
+    with ExitStack() as stack:
+        folder = None if options.address else stack.enter_context(scratch_folder(TEMPORARY, "lmteach-ray-"))
+        stack.callback(ray.shutdown)
         with _hushed():
-            if options.address:
+            if folder is None:
                 _connect(ray, options.address)
             else:
-                folder = _start(ray, options)
+                _start(ray, options, folder)
         machines = [
             Machine(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
             for node in ray.nodes()
             if node["Alive"]
         ]
         yield plan_workers(options, machines)
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -133,9 +130,8 @@ def _connect(ray: Any, address: str) -> None:
         ) from error
 
 
-def _start(ray: Any, options: RayOptions) -> str:
-    """Start a cluster on this machine; return the folder that it keeps its logs and sockets in."""
-    folder = tempfile.mkdtemp(prefix="lmteach-ray-", dir=TEMPORARY)
+def _start(ray: Any, options: RayOptions, folder: Path) -> None:
+    """Start a cluster on this machine that keeps its logs and sockets in a folder."""
     cores = max(os.cpu_count() or 1, (options.workers or 1) * (options.cpus or 1))
     try:
         ray.init(
@@ -145,15 +141,12 @@ def _start(ray: Any, options: RayOptions) -> str:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
-            _temp_dir=folder,
+            _temp_dir=str(folder),
         )
     except Exception as error:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
         raise RunError(
-            f"Ray cannot be started on this machine: {_first_line(error)}", where=folder
+            f"Ray cannot be started on this machine: {_first_line(error)}", where="engine=ray"
         ) from error
-    return folder
 
 
 def plan_workers(options: RayOptions, machines: Sequence[Machine]) -> Cluster:

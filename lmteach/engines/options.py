@@ -91,7 +91,8 @@ def _number(key: str, text: str) -> int | float:
         number = float(text) if key == "gpus" else int(text)
     except ValueError:
         number = -1
-    if number < 0 or (number == 0 and key != "gpus") or number == float("inf"):
+    least = 0 if key == "gpus" else 1
+    if not least <= number < float("inf"):  # NaN neither
         what = "0 or more" if key == "gpus" else "a whole number, 1 or more"
         raise LmteachError(f"This is '{text}'; it must be {what}.", where=f"ray.{key}")
     return number

@@ -67,9 +67,10 @@ class RayEngine:
         context.enable_progress_bars = context.print_on_execution_start = False
         context.execution_no_progress_timeout_s = -1  # a part may take hours
         rows = [{"number": i, "part": pickle.dumps(part)} for i, part in enumerate(parts)]
+        spec = ray.cloudpickle.dumps(work)  # by value where a script of the caller's defines it
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             PartWorker,
-            fn_constructor_args=(pickle.dumps(work), tally, Place.here()),
+            fn_constructor_args=(spec, tally, Place.here()),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(
                 size=min(self._cluster.workers, len(parts)), max_tasks_in_flight_per_actor=1
