@@ -7,6 +7,7 @@ examples:
   lmteach plugins --kind teacher
   lmteach plugins new teacher mine
   lmteach plugins check mine
+  lmteach plugins new head mine
   lmteach plugins check scann --kind searcher
   lmteach plugins check ./mine.py:MyTeacher --kind teacher threshold=0.5 --other threshold=0.7
 """

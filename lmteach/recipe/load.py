@@ -127,6 +127,12 @@ def _apply(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Any], list[str]]:
         except LmteachError as error:
             problems.append(f"{leaf.origin}: {error}" if leaf else str(error))
     for leaf in leaves.values():
+        if leaf.key in PLUGIN_SECTIONS and isinstance(leaf.value, str):
+            problems.append(
+                f"{leaf.origin}: '{leaf.key}' cannot be '{leaf.value}': it is a section, whose {PLUGIN_SECTIONS[leaf.key]} is named by "
+                f"{leaf.key}.name={leaf.value}."
+            )
+            continue
         section = next((s for s in PLUGIN_SECTIONS if leaf.key.startswith(f"{s}.")), "")
         key = leaf.key[len(section) + 1 :] if section else leaf.key
         if (section and key == "name") or (section and section not in plugins):

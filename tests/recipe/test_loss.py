@@ -99,6 +99,15 @@ def test_another_name_leaves_the_former_losss_keys_behind(tmp_path: Path) -> Non
             "'student.head'. The head linear has no keys; mlp has one.",
         ),
         ("student.head={name: linear, x: 1}", "There is no key 'x' in 'student.head'. There are: none."),
+        ("loss=gce", "'loss' cannot be 'gce': it is a section, whose loss is named by loss.name=gce."),
+        (
+            "student.head=linear",
+            "'student.head' cannot be 'linear': it is a section, whose head is named by student.head.name=linear.",
+        ),
+        (
+            "teacher=oracle",
+            "'teacher' cannot be 'oracle': it is a section, whose teacher is named by teacher.name=oracle.",
+        ),
         ("loss.smoothing=much", "'loss.smoothing' cannot be 'much'"),
     ],
 )
