@@ -128,10 +128,7 @@ def _apply(leaves: Mapping[str, Leaf]) -> tuple[dict[str, Any], list[str]]:
             problems.append(f"{leaf.origin}: {error}" if leaf else str(error))
     for leaf in leaves.values():
         if leaf.key in PLUGIN_SECTIONS and isinstance(leaf.value, str):
-            problems.append(
-                f"{leaf.origin}: '{leaf.key}' cannot be '{leaf.value}': it is a section, whose {PLUGIN_SECTIONS[leaf.key]} is named by "
-                f"{leaf.key}.name={leaf.value}."
-            )
+            problems.append(_word_for_section(leaf))
             continue
         section = next((s for s in PLUGIN_SECTIONS if leaf.key.startswith(f"{s}.")), "")
         key = leaf.key[len(section) + 1 :] if section else leaf.key
@@ -156,6 +153,14 @@ def _default_name(section: str, leaves: Mapping[str, Leaf]) -> str:
         kind = leaves.get("student.kind")
         return OF_KIND.get(str(kind.value) if kind else Recipe().student.kind, OF_KIND["tagger"])
     return str(flatten(dataclasses.asdict(Recipe()))[f"{section}.name"])
+
+
+def _word_for_section(leaf: Leaf) -> str:
+    """Return what to say of a word where a plugin's section belongs."""
+    return (
+        f"{leaf.origin}: '{leaf.key}' cannot be '{leaf.value}': it is a section, whose {PLUGIN_SECTIONS[leaf.key]} "
+        f"is named by {leaf.key}.name={leaf.value}."
+    )
 
 
 def _set(tree: DictConfig, key: str, leaf: Leaf, section: str, plugin: str) -> str | None:
