@@ -50,9 +50,7 @@ def train_student(
     """
     lightning.seed_everything(seed, workers=True, verbose=False)
     settings = recipe.training
-    module = BiEncoderModule(
-        encoder, build_loss(recipe), _optimizer_options(recipe), settings.cached_batch
-    )
+    module = BiEncoderModule(encoder, build_loss(recipe), _optimizer_options(recipe), settings.cached_batch)
 
     def labelled() -> PseudoLabels:
         made = label()
@@ -83,6 +81,9 @@ def make_whole(module: BiEncoderModule | ClassifierModule, trainer: lightning.Tr
     if module.divided is None:
         return {}
     held = module.divided.held_bytes(trainer.optimizers)
+    for optimizer in trainer.optimizers:  # room for the weights
+        optimizer.zero_grad()
+        optimizer.state.clear()
     module.divided.restore()
     return held
 

@@ -34,6 +34,7 @@ class Divided:
 
     def __init__(self, module: nn.Module, mesh: Any, *, bf16: bool = False) -> None:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+        from torch.distributed.tensor import DTensor
 
         scalars = [name for name, p in module.named_parameters() if not p.ndim]
         if scalars:
@@ -50,15 +51,16 @@ class Divided:
         policy = MixedPrecisionPolicy(**dtypes, cast_forward_inputs=False)
         try:
             for part in (*repeated_layers(self.working), self.working):
+                whole = [p for p in part.parameters() if not isinstance(p, DTensor)]
                 fully_shard(part, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
+                for p in whole:
+                    p.data = p.data.new_empty(0)
         except (ValueError, RuntimeError, NotImplementedError) as error:
             raise RecipeError(
                 f"This student cannot be divided among ranks: {error}",
                 where="trainer.strategy",
                 mend="Set trainer.strategy=ddp.",
             ) from error
-        for p in self._own:
-            p.data = p.data.new_empty(0)
 
     def restore(self) -> None:
         """Gather the weights into the module, on the CPU of every rank; all ranks must call it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +67,12 @@ def train_tagger(weights: str, overrides: list[str], out: Path, ranks: Ranks) ->
     recipe = load_recipe("base/lmtx.yaml", ["corpus.name=x", "training.epochs=2", *overrides]).recipe
     encoder = PooledEncoder(weights, lengths={"document": 24, "search": 24, "label": 8}, dropout=0.0)
     n = 41
+    start = whole(encoder)
     texts = [f"{WORDS[i % 10]} and {WORDS[(3 * i + 1) % 10]} " + "word " * (i % 7) for i in range(n)]
     yes = [np.array([i % 13, (5 * i + 2) % 13]) for i in range(n)]
     made = PseudoLabels(texts, yes, [f"{WORDS[i % 10]} number {i}" for i in range(13)])
     measured = train_student(encoder, lambda: made, recipe, QUIET, 5, ranks=ranks)
-    return {**measured, "weights": whole(encoder), "modules": parts(encoder)}
+    return {**measured, "start": start, "weights": whole(encoder), "modules": parts(encoder)}
 
 
 def train_class(weights: str, overrides: list[str], out: Path, ranks: Ranks) -> dict[str, Any]:
@@ -81,6 +84,7 @@ def train_class(weights: str, overrides: list[str], out: Path, ranks: Ranks) -> 
     if lora is not None:
         lora.dropout = 0.0
     student = TunedStudent(Path(weights), card, lora=lora, dropout=0.0)
+    start = whole(student.body)
     texts = [f"{WORDS[i % 10]} and {WORDS[(3 * i + 1) % 10]} " + "word " * (i % 7) for i in range(50)]
     inputs = student.read(texts, QUIET)
     targets = np.eye(2, dtype=np.float32)[[int(i % 10 < 5) for i in range(50)]]
@@ -89,7 +93,7 @@ def train_class(weights: str, overrides: list[str], out: Path, ranks: Ranks) -> 
     measured = train_classifier(student, learned, chosen_by, recipe, QUIET, 5, ranks)
     if ranks.is_first:
         student.save(out / f"saved {recipe.trainer.strategy} {recipe.student.tuning}")
-    return {**measured, "weights": whole(student.body), "modules": parts(student.body)}
+    return {**measured, "start": start, "weights": whole(student.body), "modules": parts(student.body)}
 
 
 def whole(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -147,12 +151,14 @@ def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[
     return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(2)], out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*TAGGERS, *CLASSIFIERS])
 def test_fsdp_trains_what_ddp_trains(trained, case: str) -> None:
     """bf16: layer norms and embeddings round their weights too, which autocast alone does not."""
     (first, second), _ = trained
     ddp, fsdp = first["ddp", case], first["fsdp", case]
     assert ddp["steps"] == fsdp["steps"] > 2
+    assert max(float((v - fsdp["start"][n]).abs().max()) for n, v in fsdp["weights"].items()) > 1e-3
     tolerance = 5e-2 if case == "bf16" else 1e-5
     assert fsdp["loss"] == pytest.approx(ddp["loss"], abs=tolerance)
     assert ddp["weights"].keys() == fsdp["weights"].keys()
@@ -166,6 +172,7 @@ def test_fsdp_trains_what_ddp_trains(trained, case: str) -> None:
         assert max(float((fsdp["weights"][n] - plain[n]).abs().max()) for n in plain) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*TAGGERS, *CLASSIFIERS])
 def test_each_rank_holds_half(trained, case: str) -> None:
     ranks, _ = trained
@@ -181,6 +188,7 @@ def test_each_rank_holds_half(trained, case: str) -> None:
     assert 0 < lora < full / 20
 
 
+@pytest.mark.slow
 def test_what_is_left_is_an_ordinary_module(trained) -> None:
     (first, second), _ = trained
     for found in (first, second):
@@ -188,6 +196,7 @@ def test_what_is_left_is_an_ordinary_module(trained) -> None:
             assert found["fsdp", case]["modules"] == found["ddp", case]["modules"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_the_saved_student_is_whole(trained, tuning: str) -> None:
     """It loads in this process, which knows of no other, and says what DDP's says."""
@@ -238,3 +247,64 @@ def test_a_single_number_cannot_be_divided() -> None:
     module.scale = nn.Parameter(torch.tensor(1.0))
     with pytest.raises(RecipeError, match="'scale' is a single number"):
         Divided(module, None)
+
+
+class Tied(nn.Module):
+    """Words in and out by one table, with two layers between; a weight that is kept elsewhere, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(7, 4)
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+        self.out = nn.Linear(4, 7)
+        self.out.weight = self.words.weight
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.kept = [self.layers[0].weight]
+
+    def forward(self, ids_B: torch.Tensor) -> torch.Tensor:
+        hidden_BD = self.words(ids_B)
+        for layer in self.layers:
+            hidden_BD = layer(hidden_BD).tanh()
+        return self.out(self.frozen(hidden_BD))
+
+
+def train(module: nn.Module) -> None:
+    optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=0.1, fused=True)
+    for step in range(3):
+        ids_B = torch.arange(5) + step % 2
+        nn.functional.cross_entropy(module(ids_B), (ids_B + 1) % 7).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.fixture
+def mesh() -> Iterator[Any]:
+    """A mesh of this process alone."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_a_divided_module_is_whole_again_afterwards(mesh: Any) -> None:
+    torch.manual_seed(0)
+    ordinary, module = Tied(), Tied()
+    module.load_state_dict(ordinary.state_dict())
+    before = dict(module.named_parameters())
+    divided = Divided(module, mesh)
+    assert {p.device.type for p in module.parameters()} == {"meta"}, "nothing is held twice"
+    assert not any(p.numel() for p in before.values())
+    train(ordinary)
+    train(divided.working)
+    divided.restore()
+    assert dict(module.named_parameters()) == before, "the same objects"
+    assert module.kept[0] is module.layers[0].weight
+    assert module.out.weight is module.words.weight
+    for (name, value), other in zip(module.state_dict().items(), ordinary.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, other, atol=1e-6, rtol=1e-6, msg=name)
+    assert [p.requires_grad for p in module.parameters()] == [p.requires_grad for p in ordinary.parameters()]
+    torch.testing.assert_close(module(torch.arange(7)), ordinary(torch.arange(7)))
+    train(module)
+    assert type(copy.deepcopy(module)) is Tied
