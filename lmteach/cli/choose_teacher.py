@@ -18,6 +18,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmteach.tracking.figures import interval
+
 if TYPE_CHECKING:
     from lmteach.curriculum.choosing import Choice
     from lmteach.metrics.intervals import Interval
@@ -77,9 +79,9 @@ def _print(console: Console, choice: Choice) -> None:
     rows = [
         [
             f"{s.place}  {_short(s.name)}",
-            _interval(s.consistency) or "not asked twice",
-            _interval(s.agreement),
-            _interval(s.gain, "+.3f"),
+            _maybe(s.consistency) or "not asked twice",
+            _maybe(s.agreement),
+            _maybe(s.gain, "+.3f"),
             f"{s.unread:.1%}",
             f"{s.judgements:,}",
             f"{s.from_store:,}",
@@ -99,10 +101,8 @@ def _print(console: Console, choice: Choice) -> None:
     print(f"best by the mean of its ranks: {choice.standings[0].name}")
 
 
-def _interval(interval: Interval | None, form: str = ".3f") -> str:
-    if interval is None:
-        return ""
-    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+def _maybe(value: Interval | None, form: str = ".3f") -> str:
+    return "" if value is None else interval(value, form)
 
 
 def _short(name: str) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lmteach.tracking.figures import bounds
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             row.metric,
             f"{row.first:.4f}",
             f"{row.second:.4f}",
-            f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]",
+            f"{row.difference:+.4f} {bounds(row.low, row.high, '+.4f')}",
             f"{row.p_value:.3f}",
             f"{row.better:,} / {row.worse:,}",
         ]

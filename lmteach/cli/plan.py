@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmteach.tracking.figures import duration
+
 if TYPE_CHECKING:
     from lmteach.curriculum.costing import PartCost, Plan
     from lmteach.curriculum.planning import Stage
@@ -137,14 +139,14 @@ def _row(name: str, stages: Sequence[Stage]) -> list[str]:
 def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     for first, all_ in zip(plan.first, plan.at_most, strict=True):
         yield "teacher", first.teacher
-        for name, unit in (("tokens", _count), ("seconds", _duration), ("usd", _dollars)):
+        for name, unit in (("tokens", _count), ("seconds", duration), ("usd", _dollars)):
             shown = _range(first, all_, name, unit)
             yield f"  {'money' if name == 'usd' else 'time' if name == 'seconds' else name}", shown
     for part in plan.next_labels:
         tokens, seconds, usd = part.tokens, part.seconds, part.usd
         costs = [
             "unknown tokens" if tokens is None else f"{_count(tokens)} tokens",
-            "unknown time" if seconds is None else _duration(seconds),
+            "unknown time" if seconds is None else duration(seconds),
             "unknown money" if usd is None else _dollars(usd),
         ]
         yield "next 1,000", f"documents labelled would cost {', '.join(costs)} of {part.teacher}"
@@ -175,11 +177,6 @@ def _disk(plan: Plan) -> str:
 def _count(value: float) -> str:
     return f"{value / 1e6:,.1f} million" if value >= 1e6 else f"{value:,.0f}"
 
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
 def _dollars(value: float) -> str:

@@ -59,11 +59,7 @@ def draw_test(n: int, n_test: int | None, seed: int) -> Rows:
     Raises:
         CorpusError: there are fewer.
     """
-    if n_test is None:
-        return np.arange(n, dtype=np.int64)
-    if not 1 <= n_test <= n:
-        raise CorpusError(f"corpus.n_test is {n_test}, of {n} test documents.", where="corpus.n_test")
-    return np.sort(_shuffle(n, seed, "test")[:n_test])
+    return _draw(n, n_test, seed, "test", f"{n} test documents")
 
 
 def draw_extra(n: int, n_extra: int | None, seed: int) -> Rows:
@@ -72,13 +68,16 @@ def draw_extra(n: int, n_extra: int | None, seed: int) -> Rows:
     Raises:
         CorpusError: there are fewer.
     """
-    if n_extra is None:
+    return _draw(n, n_extra, seed, "extra", f"{n} unlabelled documents")
+
+
+def _draw(n: int, n_wanted: int | None, seed: int, split: str, there_are: str) -> Rows:
+    if n_wanted is None:
         return np.arange(n, dtype=np.int64)
-    if not 1 <= n_extra <= n:
-        raise CorpusError(
-            f"corpus.n_extra is {n_extra}, of {n} unlabelled documents.", where="corpus.n_extra"
-        )
-    return np.sort(_shuffle(n, seed, "extra")[:n_extra])
+    if not 1 <= n_wanted <= n:
+        key = f"corpus.n_{split}"
+        raise CorpusError(f"{key} is {n_wanted}, of {there_are}.", where=key)
+    return np.sort(_shuffle(n, seed, split)[:n_wanted])
 
 
 def _shuffle(n: int, seed: int, purpose: str) -> Rows:

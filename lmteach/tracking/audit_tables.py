@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from lmteach.metrics.intervals import Interval
 from lmteach.teaching.audit_depth import FOUND_SHARE, LEAST_YIELD
 from lmteach.tracking.console import Console
+from lmteach.tracking.figures import interval, rate
 
 if TYPE_CHECKING:
     from lmteach.curriculum.auditing import Audit
-    from lmteach.metrics.agreement import Rate
     from lmteach.teaching.audit import TeacherComparison
     from lmteach.teaching.audit_depth import DepthRow
     from lmteach.teaching.audit_labels import Dispute, LabelUse
@@ -42,13 +42,13 @@ def print_audit(console: Console, audit: Audit, names: Sequence[str], texts: Map
     found = audit.overview
     print(f"audit of {audit.source}; teacher: {audit.teacher}; yes means {audit.rule}")
     print(
-        f"{found.n_documents:,} documents, {found.n_pairs:,} pairs: yes {_share(found.yes_rate)}, "
+        f"{found.n_documents:,} documents, {found.n_pairs:,} pairs: yes {interval(found.yes_rate)}, "
         f"unread {found.n_unread:,} ({found.unread_rate:.1%}), documents without a yes {found.n_without:,}"
     )
     _print_ranks(console, audit)
     if audit.gold is not None:
         values = dataclasses.asdict(audit.gold)
-        rows = [[title, _share(Interval(**values[key]))] for key, title in GOLD_LINES.items()]
+        rows = [[title, interval(Interval(**values[key]))] for key, title in GOLD_LINES.items()]
         console.table("against gold, 95% intervals over documents", ["", ""], rows)
     expected = "gold" if audit.gold is not None else "expected"
     _print_labels(console, "labels it uses too often", audit.overused, names, expected)
@@ -66,7 +66,7 @@ def _print_ranks(console: Console, audit: Audit) -> None:
     rows = [
         [
             f"{row.rank}",
-            _rate(row.yes),
+            rate(row.yes),
             f"{row.yes.n_unread:,}",
             f"{row.mean_score:+.2f}",
             *([_maybe(row.gold, "{:.1%}"), _maybe(row.precision, "{:.1%}")] if with_gold else []),
@@ -96,7 +96,7 @@ def _print_teachers(console: Console, title: str, compared: Sequence[TeacherComp
         [
             c.name,
             f"{c.n_pairs:,}",
-            _rate(c.agreed),
+            rate(c.agreed),
             f"{c.kappa:.2f}",
             f"{c.spearman:.2f}",
             f"{c.yes.share:.1%}",
@@ -144,7 +144,7 @@ def _depth_cells(row: DepthRow, right: bool) -> list[str]:
     return [
         f"{row.k}",
         f"{row.n_judgements:,}",
-        _share(row.found),
+        interval(row.found),
         f"{row.n_positives:,}",
         *([f"{row.n_right:,}"] if right else []),
         f"{row.documents:.1%}",
@@ -171,14 +171,6 @@ def _print_disputes(disputes: Sequence[Dispute], names: Sequence[str], texts: Ma
 def _excerpt(text: str, n: int) -> str:
     line = " ".join(text.split())
     return line if len(line) <= n else line[: n - 3] + "..."
-
-
-def _share(interval: Interval) -> str:
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _rate(rate: Rate) -> str:
-    return f"{rate.share:.1%} [{rate.interval.low:.1%}, {rate.interval.high:.1%}]"
 
 
 def _maybe(value: float | None, form: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lmteach.tracking.figures import bounds
 from lmteach.tracking.report.buckets import Bucket
 from lmteach.tracking.report.facts import Measure, RunFacts
 from lmteach.tracking.report.svg import Frame, Plot, nice_ticks
@@ -259,8 +260,9 @@ def heading(metric: str) -> str:
 
 def show(value: Measure) -> str:
     """Return a metric with its interval, if it has one."""
-    bounds = "" if value.low is None else f" [{value.low:.3f}, {value.high:.3f}]"
-    return f"{value.mean:.3f}{bounds}"
+    if value.low is None or value.high is None:
+        return f"{value.mean:.3f}"
+    return f"{value.mean:.3f} {bounds(value.low, value.high)}"
 
 
 def colours(n: int) -> list[str]:

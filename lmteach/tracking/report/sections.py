@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from lmteach.metrics.agreement import Rate
 from lmteach.metrics.intervals import Interval
+from lmteach.tracking.figures import bounds, duration, interval, rate
 from lmteach.tracking.report import charts
 from lmteach.tracking.report.charts import heading, show
 from lmteach.tracking.report.class_sections import parts_of
@@ -51,7 +51,7 @@ def headline(facts: RunFacts) -> str:
         made, stored = facts.cost.judgements, facts.cost.from_store
         if made or stored:
             pairs.append((f"{made:,}", f"judgements made, {stored:,} from the store"))
-        pairs.append((duration(facts.cost.seconds), "in all"))
+        pairs.append((_took(facts.cost.seconds), "in all"))
     return tiles(pairs)
 
 
@@ -100,7 +100,7 @@ def teacher(facts: RunFacts) -> str:
     view = found.overview
     numbers = tiles(
         [
-            (f"{view.yes_rate.mean:.1%}", f"yes [{view.yes_rate.low:.1%}, {view.yes_rate.high:.1%}]"),
+            (f"{view.yes_rate.mean:.1%}", f"yes {bounds(view.yes_rate.low, view.yes_rate.high, '.1%')}"),
             (f"{view.n_pairs:,}", f"verdicts on {view.n_documents:,} documents"),
             (f"{view.n_unread:,}", f"unread ({view.unread_rate:.1%})"),
             (f"{view.n_without:,}", "documents without a yes"),
@@ -120,10 +120,10 @@ def teacher(facts: RunFacts) -> str:
     against = ""
     if found.gold is not None:
         values = dataclasses.asdict(found.gold)
-        rows = [[name, _interval(Interval(**values[key]))] for key, name in GOLD_LINES.items()]
+        rows = [[name, interval(Interval(**values[key]))] for key, name in GOLD_LINES.items()]
         against = folded("Against gold of training documents", table(["", "95% interval"], rows))
     ranks = [
-        [str(r.rank), _rate(r.yes), f"{r.yes.n_unread:,}", _maybe(r.gold), _maybe(r.precision)]
+        [str(r.rank), rate(r.yes), f"{r.yes.n_unread:,}", _maybe(r.gold), _maybe(r.precision)]
         for r in found.ranks
     ]
     uses = [
@@ -202,9 +202,9 @@ def cost_rows(found: Cost) -> list[list[str]]:
     return [
         ["judgements", f"{found.judgements:,}", f"{found.from_store:,}"],
         ["tokens", f"{found.tokens:,}", amount(found.saved_tokens, "about {:,.0f}")],
-        ["teacher's time", duration(found.teacher_seconds), duration(found.saved_seconds)],
-        *([] if found.train_seconds is None else [["training", duration(found.train_seconds), ""]]),
-        ["whole run", duration(found.seconds), ""],
+        ["teacher's time", _took(found.teacher_seconds), _took(found.saved_seconds)],
+        *([] if found.train_seconds is None else [["training", _took(found.train_seconds), ""]]),
+        ["whole run", _took(found.seconds), ""],
         ["energy", "not measured" if found.joules is None else f"{found.joules / 3600:,.1f} Wh", ""],
         ["money", f"{found.usd:,.2f} USD", amount(found.saved_usd, "about {:,.2f} USD")],
     ]
@@ -252,21 +252,8 @@ def about_run(facts: RunFacts) -> str:
     )
 
 
-def duration(seconds: float | None) -> str:
-    """Return seconds in words."""
-    if seconds is None:
-        return ""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
-
-
-def _interval(interval: Interval) -> str:
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _rate(rate: Rate) -> str:
-    return f"{rate.share:.1%} [{rate.interval.low:.1%}, {rate.interval.high:.1%}]"
+def _took(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)
 
 
 def _maybe(share: float | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lmteach.errors import LmteachError
 from lmteach.tracking.comparing import Comparison, check_comparable, compare_scores
+from lmteach.tracking.figures import bounds
 from lmteach.tracking.report import charts
 from lmteach.tracking.report.charts import heading, show
 from lmteach.tracking.report.facts import RunFacts
@@ -87,7 +88,7 @@ def _differences(letters: Sequence[str], pairings: Sequence[Pairing]) -> str:
                 f"{letter} - A",
                 heading(row.metric),
                 f"{row.difference:+.4f}",
-                f"[{row.low:+.4f}, {row.high:+.4f}]",
+                bounds(row.low, row.high, "+.4f"),
                 f"{row.p_value:.3f}",
                 f"{row.better:,} / {row.worse:,}",
             ]

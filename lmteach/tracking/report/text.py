@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmteach.tracking.console import Console
+from lmteach.tracking.figures import bounds
 from lmteach.tracking.report.charts import by_cycle, heading, show
 from lmteach.tracking.report.class_sections import (
     LABEL_COLUMNS,
@@ -121,7 +122,7 @@ def _print_differences(console: Console, runs: Sequence[RunFacts]) -> None:
             [
                 f"{pairing.run.name} - {runs[0].name}",
                 heading(row.metric),
-                f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]",
+                f"{row.difference:+.4f} {bounds(row.low, row.high, '+.4f')}",
                 f"{row.p_value:.3f}",
             ]
             for row in pairing.found.rows
