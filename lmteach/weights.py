@@ -70,6 +70,26 @@ def resolve(reference: str, *, folder: Path | None = None) -> Path:
     return path
 
 
+def ready(reference: str) -> Path | None:
+    """Return the folder that `resolve` would, where it is there already; None where it would download or convert."""
+    try:
+        path = locate(reference)
+    except LmteachError:
+        return None
+    if path is None:
+        from huggingface_hub import snapshot_download
+
+        try:
+            path = Path(snapshot_download(reference, local_files_only=True))
+        except Exception:  # of three libraries; all mean that it is not here
+            return None
+        return path if (path / "config.json").exists() and any(path.glob("*.safetensors")) else None
+    if path.suffix == ".gguf":
+        path = _conversion(path)
+        return path if (path / "config.json").exists() else None
+    return path
+
+
 def locate(reference: str, *, folder: Path | None = None) -> Path | None:
     """Return the file or folder behind a reference, or None for a hub name. Converts and downloads nothing.
 
@@ -180,7 +200,7 @@ def _write_atomically(path: Path, text: str) -> None:
 
 def _converted(gguf: Path) -> Path:
     """Return the folder with the dequantised weights of a GGUF file, making it first where needed."""
-    target = cache_folder() / "weights" / f"{fingerprint(gguf)}-{_CONVERSION}"
+    target = _conversion(gguf)
     if (target / "config.json").exists():
         return target
     log.info("converting %s once, into %s", gguf.name, target)
@@ -199,6 +219,10 @@ def _converted(gguf: Path) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _conversion(gguf: Path) -> Path:
+    return cache_folder() / "weights" / f"{fingerprint(gguf)}-{_CONVERSION}"
 
 
 def _convert(gguf: Path, work: Path) -> None:

@@ -1,5 +1,7 @@
 """Say what a recipe would cost, before anything is spent: judgements, tokens, time, money, disk.
 
+Of a student on frozen backbones also what these have yet to read: texts, tokens, time, disk.
+
 Judgements are (document, candidate) pairs. Those the store or the run's folder answers are taken off: exactly
 where the shortlist is known, else the plan is an upper bound and says so.
 
@@ -7,13 +9,14 @@ examples:
   lmteach plan --recipe lmtx_quickstart.yaml
   lmteach plan --recipe lmtx_quickstart.yaml --shortlist corpus.n_train=500
   lmteach plan --recipe lmtx_debtags.yaml --probe
+  lmteach plan --recipe llmembed_r8_small.yaml --probe 50
   lmteach plan --recipe lmtx_amazoncat.yaml --usd-per-hour 3 --json plan.json
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         const=N_PROBED,
         metavar="N",
-        help="judge N documents (default %(const)s) and time it; the verdicts are kept in the store",
+        help="judge N documents (default %(const)s) and time it; the verdicts are kept in the store; "
+        "frozen backbones read as many",
     )
     parser.add_argument(
         "--sample", type=int, default=50, metavar="N", help="documents to count tokens on (50)"
@@ -79,15 +83,18 @@ def run(args: argparse.Namespace) -> int:
 
     PriceTable.load(args.prices)  # a faulty one is found before anything is encoded
     console = Console(quiet=args.quiet)
-    work = lay_groundwork(recipe, console, with_shortlist=args.shortlist, n_sample=args.sample)
-    timed = None
+    n_sample = max(args.sample, (args.probe or 0) + 1)
+    work = lay_groundwork(recipe, console, with_shortlist=args.shortlist, n_sample=n_sample)
+    timed, read = None, []
     if args.probe is not None:
         from lmteach.curriculum.class_planning import probe_classes
+        from lmteach.curriculum.feature_planning import probe_reading
         from lmteach.curriculum.probing import probe
 
         timed = (probe if recipe.student.kind == "tagger" else probe_classes)(work, console, args.probe)
+        read = [probe_reading(recipe, planned, args.probe) for planned in work.passes]
     machine = Machine(args.usd_per_hour, None if args.tflops is None else args.tflops * 1e12)
-    plan = cost(work, prices=args.prices, machine=machine, timed=timed)
+    plan = cost(work, prices=args.prices, machine=machine, timed=timed, read=read)
     if args.json is not None:
         from lmteach.tracking.run_folder import write_json
 
@@ -152,6 +159,13 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "next 1,000", f"documents labelled would cost {', '.join(costs)} of {part.teacher}"
     if not plan.first:
         yield "teacher", "none judges candidates"
+    for pass_ in plan.extraction:
+        there = pass_.texts - pass_.to_read
+        yield "features", f"{pass_.backbones}: {pass_.texts:,} texts, {there:,} there already"
+        yield "  tokens", _known(pass_.tokens, _count, pass_.tokens_how)
+        yield "  time", _known(pass_.seconds, duration, pass_.seconds_how)
+        how = "the model's width is not known here" if pass_.bytes is None else "vectors of the texts to read"
+        yield "  disk", _known(pass_.bytes, _bytes, how)
     yield "disk", _disk(plan)
     if plan.budget:
         caps = ", ".join(f"budget.{key} = {cap:g}" for key, cap in plan.budget.items())
@@ -167,6 +181,10 @@ def _range(first: PartCost, all_: PartCost, name: str, unit: object) -> str:
     return f"{unit(low)} in cycle 0, at most {unit(high)} in all ({how})" if high else f"{unit(high)} ({how})"
 
 
+def _known(value: float | None, unit: Callable[[float], str], how: str) -> str:
+    return f"unknown: {how}" if value is None else f"{unit(value)} ({how})"
+
+
 def _disk(plan: Plan) -> str:
     disk = plan.disk
     students = "unknown" if disk.students is None else _bytes(disk.students)
@@ -176,7 +194,6 @@ def _disk(plan: Plan) -> str:
 
 def _count(value: float) -> str:
     return f"{value / 1e6:,.1f} million" if value >= 1e6 else f"{value:,.0f}"
-
 
 
 def _dollars(value: float) -> str:

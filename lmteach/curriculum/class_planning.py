@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,8 @@ from lmteach.curriculum.class_teacher import (
     teacher_sections,
 )
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import ask
 from lmteach.curriculum.planning import Groundwork, Stage, made_up_length, planned_positions
-from lmteach.curriculum.probing import ROWS_LOOKED_AT, Probe, probe_context
+from lmteach.curriculum.probing import ROWS_LOOKED_AT, Probe, probe_context, time_teachers
 from lmteach.recipe.schema import Recipe
 from lmteach.teaching.planning import TeacherPart, teacher_parts
 from lmteach.tracking.console import Console
@@ -90,25 +88,13 @@ def probe_classes(work: Groundwork, console: Console, n: int) -> Probe | None:
     Raises:
         TeacherError: the teacher cannot answer.
     """
-    if work.corpus is None:
+    if work.corpus is None or not work.parts:
         return None
     with probe_context(work, work.corpus, console) as context:
         _, positions = next(iter(planned_positions(work)))
         some = np.random.default_rng([work.recipe.seed, *b"probe"]).permutation(positions)[:ROWS_LOOKED_AT]
         judgements = ClassJudgements(work.corpus.train, some, asked_classes(context))
-        n_pairs, seconds = 0, 0.0
-        for section in teacher_sections(context.recipe):
-            with context.teacher(section) as teacher:
-                missing = teacher.n_missing(judgements[:])  # type: ignore[attr-defined]
-                todo = [judgements[row] for row, count in enumerate(missing) if count][: n + 1]
-                if len(todo) < 2:
-                    return None
-                ask(context, teacher, todo[:1])
-                before, started = context.counters.made, time.perf_counter()
-                ask(context, teacher, todo[1:])
-                n_pairs += context.counters.made - before
-                seconds += time.perf_counter() - started
-        return Probe(n_pairs, seconds)
+        return time_teachers(context, teacher_sections(work.recipe), judgements, n)
 
 
 def _missing(context: RunContext, documents: Documents, positions: npt.NDArray[np.int64]) -> tuple[int, int]:

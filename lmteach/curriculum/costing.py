@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmteach import weights
+from lmteach.curriculum.feature_planning import Extraction, ReadingProbe, cost_pass
 from lmteach.curriculum.planning import Groundwork, Sizes, Stage, made_up_length
 from lmteach.curriculum.probing import Probe
 from lmteach.errors import LmteachError
@@ -74,6 +75,7 @@ class Plan:
     budget: dict[str, float]
     notes: list[str]
     next_labels: list[PartCost] = field(default_factory=list)  # of 1,000 documents more, for a classifier
+    extraction: list[Extraction] = field(default_factory=list)  # of frozen backbones
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -86,13 +88,15 @@ def cost(
     prices: Path | None = None,
     machine: Machine = THIS_MACHINE,
     timed: Probe | None = None,
+    read: Sequence[ReadingProbe | None] = (),
 ) -> Plan:
-    """Put numbers on a recipe's labelling.
+    """Put numbers on a recipe's labelling, and on what its frozen backbones read.
 
     Args:
         prices: a price table over the shipped one and over the teacher's own.
         machine: what the teacher will run on.
         timed: a probe, whose seconds count instead of an estimate.
+        read: the same of each pass of backbones.
 
     Raises:
         RecipeError: a teacher's prompt does not exist.
@@ -109,6 +113,10 @@ def cost(
         budget={key: cap for key, cap in asdict(work.recipe.budget).items() if cap is not None},
         notes=work.notes,
         next_labels=_next_labels(work, pricers),
+        extraction=[
+            cost_pass(work.recipe, planned, probe, machine.flops)
+            for planned, probe in zip(work.passes, read or [None] * len(work.passes), strict=True)
+        ],
     )
 
 

@@ -14,6 +14,7 @@ from lmteach import registry
 from lmteach.corpus.catalog import CATALOG
 from lmteach.corpus.splits import draw_split
 from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.feature_planning import Pass, plan_passes
 from lmteach.curriculum.known import Known, build_parts, open_store
 from lmteach.curriculum.labelling import judgements_of
 from lmteach.curriculum.protocol import CycleState
@@ -76,6 +77,7 @@ class Groundwork:
         sample: judgements to count tokens on.
         notes: what could not be found out, in sentences.
         shortlist: of the first cycle, where it is known.
+        passes: what frozen backbones would have to read.
     """
 
     recipe: Recipe
@@ -86,12 +88,13 @@ class Groundwork:
     sample: list[Judgement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     shortlist: Shortlist | None = None
+    passes: list[Pass] = field(default_factory=list)
 
 
 def lay_groundwork(
     recipe: Recipe, console: Console, *, with_shortlist: bool = False, n_sample: int = 50
 ) -> Groundwork:
-    """Find out what a recipe would ask of its teachers.
+    """Find out what a recipe would ask of its teachers, and what its frozen backbones would have to read.
 
     Args:
         with_shortlist: encode with the untuned student, so that the first cycle's pairs are known and looked up.
@@ -105,7 +108,9 @@ def lay_groundwork(
     sizes, corpus = measure_corpus(recipe)
     check_label_count(recipe, sizes.labels)
     if recipe.student.kind == "classifier" and recipe.supervision == "gold":
-        return Groundwork(recipe, sizes, corpus, [], notes=["The labels are gold: no teacher is asked."])
+        gold = Groundwork(recipe, sizes, corpus, [], notes=["The labels are gold: no teacher is asked."])
+        gold.passes = plan_passes(recipe, sizes, corpus, n_sample)
+        return gold
     if recipe.student.kind == "classifier":
         return _lay_for_classes(recipe, sizes, corpus, console, n_sample)
     parts = [part for part in teacher_parts(recipe.teacher) if part.judges]
@@ -142,6 +147,7 @@ def _lay_for_classes(
         if store is not None:
             store.close()
     work.sample = class_sample(work, n_sample)
+    work.passes = plan_passes(recipe, sizes, corpus, n_sample)
     return work
 
 

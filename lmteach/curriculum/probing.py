@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.known import NO_WARM_STUDENT, first_encoder
-from lmteach.curriculum.labelling import build_index, find_candidates, judge, judgements_of
+from lmteach.curriculum.labelling import ask, build_index, find_candidates, judgements_of
 from lmteach.curriculum.planning import Groundwork
 from lmteach.search.shortlist import Shortlist
-from lmteach.teaching.protocol import Teacher
 from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console
+from lmteach.types import Judgement
 
 if TYPE_CHECKING:
-    from lmteach.corpus.corpus import Corpus, Documents
+    from lmteach.corpus.corpus import Corpus
 
 ROWS_LOOKED_AT = 4096
 
@@ -55,15 +55,31 @@ def probe(work: Groundwork, console: Console, n: int) -> Probe | None:
         if shortlist is None:
             work.notes.append(NO_WARM_STUDENT)
             return None
-        documents, k = context.corpus.train, context.recipe.search.n_judged
-        with context.teacher() as teacher:
-            unknown = _rows_to_make(context, teacher, documents, shortlist, k)[: n + 1]
-            if len(unknown) < 2:
+        judgements = judgements_of(context, context.corpus.train, shortlist, context.recipe.search.n_judged)
+        return time_teachers(context, [work.recipe.teacher], judgements, n)
+
+
+def time_teachers(
+    context: RunContext, sections: Sequence[Mapping[str, Any]], judgements: Sequence[Judgement], n: int
+) -> Probe | None:
+    """Have each teacher make n judgements that the store lacks, one more before them to load it, and time it.
+
+    None where there are not so many as two.
+    """
+    n_pairs, seconds = 0, 0.0
+    for section in sections:
+        with context.teacher(section) as teacher:
+            some = judgements[:ROWS_LOOKED_AT]
+            missing: Sequence[int] = teacher.n_missing(some)  # type: ignore[attr-defined]
+            todo = [judgement for judgement, count in zip(some, missing, strict=True) if count][: n + 1]
+            if len(todo) < 2:
                 return None
-            judge(context, teacher, documents, _rows(shortlist, unknown[:1]), k)
+            ask(context, teacher, todo[:1])
             before, started = context.counters.made, time.perf_counter()
-            judge(context, teacher, documents, _rows(shortlist, unknown[1:]), k)
-            return Probe(context.counters.made - before, time.perf_counter() - started)
+            ask(context, teacher, todo[1:])
+            n_pairs += context.counters.made - before
+            seconds += time.perf_counter() - started
+    return Probe(n_pairs, seconds)
 
 
 def _some_candidates(context: RunContext, n: int) -> Shortlist | None:
@@ -73,19 +89,3 @@ def _some_candidates(context: RunContext, n: int) -> Shortlist | None:
     if encoder is None:
         return None
     return find_candidates(context, encoder, build_index(context, encoder), context.corpus.train, drawn)
-
-
-def _rows_to_make(
-    context: RunContext, teacher: Teacher, documents: Documents, shortlist: Shortlist, k: int
-) -> list[int]:
-    judgements = judgements_of(context, documents, shortlist, k)
-    some = judgements[:ROWS_LOOKED_AT]
-    n_missing: Sequence[int] = teacher.n_missing(some)  # type: ignore[attr-defined]
-    return [row for row, missing in enumerate(n_missing) if missing]
-
-
-def _rows(shortlist: Shortlist, rows: Sequence[int]) -> Shortlist:
-    places = np.asarray(rows)
-    return Shortlist(
-        shortlist.positions_q[places], shortlist.label_ids_qk[places], shortlist.scores_qk[places]
-    )

@@ -141,7 +141,7 @@ class FeatureColumn:
             return
         assert self._vectors is not None
         width = self.dim * self.dtype.itemsize
-        left, offset = memoryview(target_rD).cast("B"), int(rows_r[0]) * width
+        left, offset = target_rD.data.cast("B"), int(rows_r[0]) * width
         while left:
             n_read = os.preadv(self._vectors.fileno(), [left], offset)
             if not n_read:

@@ -107,11 +107,14 @@ def _same_pass(backbones: Sequence[Backbone]) -> list[list[Backbone]]:
     return list(groups.values())
 
 
+def column_folder(store: Path, backbone: Backbone, feature: Feature) -> Path:
+    """Return where the store keeps one feature."""
+    return store / backbone.shelf / f"{feature.layer:03d}-{feature.pooling}-{backbone.section.stored}"
+
+
 def column_of(store: Path, backbone: Backbone, feature: Feature) -> FeatureColumn:
     """Return the store's column of one feature."""
-    stored = backbone.section.stored
-    folder = store / backbone.shelf / f"{feature.layer:03d}-{feature.pooling}-{stored}"
-    return FeatureColumn(folder, backbone.dim, stored)
+    return FeatureColumn(column_folder(store, backbone, feature), backbone.dim, backbone.section.stored)
 
 
 def _in_store(

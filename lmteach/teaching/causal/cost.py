@@ -8,9 +8,11 @@ from typing import Any
 
 from lmteach.errors import TeacherError
 
+UNGATED = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet", "deberta-v2", "gpt_neox", "opt")
+
 
 def flops_per_token(folder: Path) -> float:
-    """Return the floating-point operations of one token's matrix products in a decoder: 2 a weight.
+    """Return the floating-point operations of one token's matrix products in a transformer: 2 a weight.
 
     Attention's share is left out: it is a few per cent at the lengths used here. For a mixture of experts
     only the experts that a token visits count.
@@ -33,4 +35,5 @@ def _layer_weights(config: dict[str, Any]) -> int:
     attention = width * head * (2 * n_heads + 2 * n_kv)
     experts = config.get("num_experts_per_tok") or 1
     inner = config.get("moe_intermediate_size") or config["intermediate_size"]
-    return int(attention + 3 * width * inner * experts)
+    matrices = 2 if config.get("model_type") in UNGATED else 3
+    return int(attention + matrices * width * inner * experts)
