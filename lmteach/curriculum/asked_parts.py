@@ -8,9 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from lmteach.types import Judgement
 
 PARTS_A_WORKER = 4  # at least, so that none is idle for long while another does the last one
@@ -25,23 +22,16 @@ class Asked:
     judgements: Sequence[Judgement]
 
 
-def write_parts(
-    folder: Path, asked: Sequence[Asked], allowed: Sequence[npt.NDArray[np.bool_]], n_workers: int
-) -> list[Path]:
-    """Write the judgements of each part to a Parquet file; return the files, those of the first split first.
-
-    Args:
-        asked: of each split.
-        allowed: of each split, whether there is room in the budget for a document.
-    """
+def write_parts(folder: Path, asked: Sequence[Asked], n_workers: int) -> list[Path]:
+    """Write the judgements of each part to a Parquet file; return the files, those of the first split first."""
     texts = [_Texts(a.judgements) for a in asked]
     sizes = [len(a.judgements) for a in asked]
     n_parts = [min(n, max(PARTS_A_WORKER * n_workers, -(-n // LARGEST_PART))) for n in sizes]
     paths = []
     for number, part in enumerate(deal(texts, n_parts)):
         rows = [
-            {"split": a.split, "allowed": bool(allowed_n[row]), **asdict(a.judgements[row])}
-            for a, allowed_n, rows in zip(asked, allowed, part, strict=True)
+            {"split": a.split, **asdict(a.judgements[row])}
+            for a, rows in zip(asked, part, strict=True)
             for row in rows
         ]
         if rows:
@@ -95,7 +85,6 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     schema = pa.schema(
         {
             "split": pa.string(),
-            "allowed": pa.bool_(),
             "document": pa.large_string(),
             "candidates": pa.list_(pa.string()),
             "document_id": pa.string(),
@@ -108,13 +97,12 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
 
 
-def read_part(path: Path) -> dict[str, list[tuple[bool, Judgement]]]:
-    """Return a part's judgements by split, and of each whether the cap on judgements has room for it."""
+def read_part(path: Path) -> dict[str, list[Judgement]]:
+    """Return a part's judgements by split."""
     import pyarrow.parquet as pq
 
-    found: dict[str, list[tuple[bool, Judgement]]] = {}
+    found: dict[str, list[Judgement]] = {}
     for row in pq.read_table(path).to_pylist():
-        split, allowed = row.pop("split"), row.pop("allowed")
         lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
-        found.setdefault(split, []).append((allowed, Judgement(**(row | lists))))
+        found.setdefault(row.pop("split"), []).append(Judgement(**(row | lists)))
     return found

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from lmteach.corpus.cache import cache_root
 from lmteach.curriculum.asked_parts import Asked, write_parts
-from lmteach.curriculum.labelling import judging_numbers
+from lmteach.curriculum.judging import judging_numbers
+from lmteach.curriculum.sharded import Part
 from lmteach.curriculum.teacher_work import USAGE, TeacherWork
 from lmteach.engines.protocol import Engine, Sums
 from lmteach.engines.scratch import scratch_folder
@@ -26,6 +27,8 @@ from lmteach.types import Usage
 
 if TYPE_CHECKING:
     from lmteach.curriculum.context import RunContext
+
+Rows = npt.NDArray[np.int64]
 
 ROWS_A_LOOK = 4096  # judgements looked up in the store at a time
 
@@ -51,8 +54,9 @@ def judge_on(engine: Engine, context: RunContext, asked: Sequence[Asked]) -> lis
             mend="Keep it in PostgreSQL: run.store=postgresql+psycopg://USER@HOST/NAME.",
         )
     allowed, stopped = _allot(context, asked)
+    asked = [Asked(a.split, Part(a.judgements, rows)) for a, rows in zip(asked, allowed, strict=True)]
     with scratch_folder(cache_root() / "asked", "") as folder:
-        parts = write_parts(folder, asked, allowed, engine.n_workers)
+        parts = write_parts(folder, asked, engine.n_workers)
         n = sum(len(a.judgements) for a in asked)
         sums = Sums()
         with context.console.stage("judge", n, unit="docs") as stage:
@@ -70,27 +74,29 @@ def judge_on(engine: Engine, context: RunContext, asked: Sequence[Asked]) -> lis
     return [(_counted(sums, a.split), stopped[a.split]) for a in asked]
 
 
-def _allot(context: RunContext, asked: Sequence[Asked]) -> tuple[list[npt.NDArray[np.bool_]], dict[str, str]]:
-    """Return which documents the cap on judgements has room for, and of each split whether it has not for all."""
-    allowed = [np.ones(len(a.judgements), np.bool_) for a in asked]
+def _allot(context: RunContext, asked: Sequence[Asked]) -> tuple[list[Rows], dict[str, str]]:
+    """Return the rows of each split that the cap on judgements has room for, and of each the cap if not for all."""
     stopped = {a.split: "" for a in asked}
     cap = context.budget.judgements
     if cap is None:
-        return allowed, stopped
+        return [np.arange(len(a.judgements), dtype=np.int64) for a in asked], stopped
     left, left_out = cap - context.budget.spent.judgements, set[str]()
+    allowed = []
     with context.teacher() as teacher:
         assert isinstance(teacher, StoredTeacher)
-        for a, allowed_n in zip(asked, allowed, strict=True):
-            for start in range(0, len(a.judgements), ROWS_A_LOOK):
+        for a in asked:
+            fits = np.zeros(len(a.judgements), np.bool_)
+            for start in range(0, len(fits), ROWS_A_LOOK):
                 window = a.judgements[start : start + ROWS_A_LOOK]
-                for i, n_missing in enumerate(teacher.n_missing(window)):
+                for row, n_missing in enumerate(teacher.n_missing(window)):
                     # A twin of one that is left out costs nothing only beside it.
-                    fits = n_missing <= left and window[i].document not in left_out
-                    allowed_n[start + i] = fits
-                    left -= n_missing if fits else 0
-                    if not fits:
-                        left_out.add(window[i].document)
-            stopped[a.split] = "" if allowed_n.all() else f"budget.judgements = {cap}"
+                    if n_missing <= left and window[row].document not in left_out:
+                        fits[start + row] = True
+                        left -= n_missing
+                    else:
+                        left_out.add(window[row].document)
+            allowed.append(np.flatnonzero(fits).astype(np.int64))
+            stopped[a.split] = "" if fits.all() else f"budget.judgements = {cap}"
     return allowed, stopped
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lmteach.curriculum.asked_parts import read_part
 from lmteach.curriculum.context import open_context
-from lmteach.curriculum.labelling import yes_above
+from lmteach.curriculum.judging import yes_above
 from lmteach.engines.protocol import Sums, Tell
 from lmteach.recipe.schema import Recipe
 from lmteach.teaching.annotator import annotate
@@ -18,7 +18,7 @@ from lmteach.teaching.cost import Budget, Spent
 from lmteach.teaching.store import Store
 from lmteach.teaching.stored_teacher import StoredTeacher
 from lmteach.tracking.console import Console
-from lmteach.types import Judgement, Usage
+from lmteach.types import Usage
 
 if TYPE_CHECKING:
     from lmteach.teaching.protocol import Teacher
@@ -52,9 +52,7 @@ class TeacherAtWork:
     def do(self, part: Path, tell: Tell) -> dict[str, str]:
         """Judge a part; return the cap that each split's judging stopped at, if any did."""
         capped = {}
-        for split, rows in read_part(part).items():
-            todo = [j for allowed, j in rows if allowed]
-            todo += free(self._teacher, [j for allowed, j in rows if not allowed])
+        for split, judgements in read_part(part).items():
             shared = SharedBudget(self._budget, tell, split)
             done = 0
 
@@ -65,7 +63,9 @@ class TeacherAtWork:
                 shared.note(n_done - done, counts)
                 done = n_done
 
-            said = annotate(self._teacher, todo, budget=shared, progress=progress, yes_above=self._yes_above)
+            said = annotate(
+                self._teacher, judgements, budget=shared, progress=progress, yes_above=self._yes_above
+            )
             if said.stopped_by:
                 capped[split] = said.stopped_by
         return capped
@@ -98,18 +98,6 @@ class SharedBudget(Budget):
         now = {f"{self._split}/{name}": counts[name] for name in ("from_store", "unread", "yes", "read")}
         self._tell({"documents": n_documents, **{n: v - self._told.get(n, 0) for n, v in now.items()}})
         self._told = now
-
-
-def free(teacher: StoredTeacher, judgements: Sequence[Judgement]) -> list[Judgement]:
-    """Return those that the store answers whole."""
-    asked: set[str] = set()  # that one asks for a pair makes it free for the next one
-    found = []
-    for judgement, n in zip(judgements, teacher.n_missing(judgements), strict=True):
-        if n or judgement.document in asked:
-            asked.add(judgement.document)
-        else:
-            found.append(judgement)
-    return found
 
 
 def _spent(before: Spent, sums: Sums) -> Spent:
