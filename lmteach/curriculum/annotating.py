@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmteach.curriculum.ahead import Judged, annotate_ahead, check_keeps
@@ -50,8 +50,9 @@ def annotate(
     Raises:
         RecipeError, RunError, TeacherError, StoreError: see there; what was judged is in the store.
     """
-    if engine is not None and engine.name != "local":
-        return annotate_part(recipe, console, student, SOLO, engine)
+    if engine is not None and engine.name != "local":  # it has workers; a warm-up trains in this process
+        trainer = replace(recipe.trainer, devices=1, num_nodes=1)
+        return annotate_part(replace(recipe, trainer=trainer), console, student, SOLO, engine)
     place = find_place(recipe.trainer)
     if place is not None:
         with joined_ranks(place, recipe.trainer) as ranks, _shared_folder(recipe, ranks) as folder:

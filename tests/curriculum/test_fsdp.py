@@ -21,12 +21,12 @@ from lmteach.curriculum.class_training import ClassExamples, train_classifier
 from lmteach.curriculum.datamodule import PseudoLabels
 from lmteach.curriculum.joining import find_place, joined_ranks
 from lmteach.curriculum.ranks import Ranks
-from lmteach.curriculum.training import train_student
+from lmteach.curriculum.training import strategy_of, train_student
 from lmteach.errors import RecipeError
 from lmteach.recipe.load import load_recipe
 from lmteach.recipe.schema import TrainerSection
 from lmteach.students.class_student import ClassCard
-from lmteach.students.divided import Divided, repeated_layers
+from lmteach.students.divided import Divided, divides_on_cpu, repeated_layers
 from lmteach.students.pooled_encoder import PooledEncoder
 from lmteach.students.tuned import TunedStudent
 from lmteach.tracking.console import Console
@@ -128,6 +128,9 @@ def tiny(minilm1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+NEEDS_CPU = pytest.mark.skipif(not divides_on_cpu(), reason="this torch divides weights on GPUs only")
+
+
 @pytest.fixture(scope="module")
 def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Path]:
     """What each of two ranks trained, and the folder of what the first saved."""
@@ -152,6 +155,7 @@ def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[
 
 
 @pytest.mark.slow
+@NEEDS_CPU
 @pytest.mark.parametrize("case", [*TAGGERS, *CLASSIFIERS])
 def test_fsdp_trains_what_ddp_trains(trained, case: str) -> None:
     """bf16: layer norms and embeddings round their weights too, which autocast alone does not."""
@@ -173,6 +177,7 @@ def test_fsdp_trains_what_ddp_trains(trained, case: str) -> None:
 
 
 @pytest.mark.slow
+@NEEDS_CPU
 @pytest.mark.parametrize("case", [*TAGGERS, *CLASSIFIERS])
 def test_each_rank_holds_half(trained, case: str) -> None:
     ranks, _ = trained
@@ -189,6 +194,7 @@ def test_each_rank_holds_half(trained, case: str) -> None:
 
 
 @pytest.mark.slow
+@NEEDS_CPU
 def test_what_is_left_is_an_ordinary_module(trained) -> None:
     (first, second), _ = trained
     for found in (first, second):
@@ -197,6 +203,7 @@ def test_what_is_left_is_an_ordinary_module(trained) -> None:
 
 
 @pytest.mark.slow
+@NEEDS_CPU
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_the_saved_student_is_whole(trained, tuning: str) -> None:
     """It loads in this process, which knows of no other, and says what DDP's says."""
@@ -240,6 +247,16 @@ def test_the_repeated_layers_of_a_transformer_are_found(architecture: str, n: in
     assert len({type(layer) for layer in found}) == 1
     n_within = sum(p.numel() for layer in found for p in layer.parameters())
     assert n_within > sum(p.numel() for p in model.parameters()) * 0.8
+
+
+def test_a_torch_too_old_for_it_is_named_before_labels_are_paid_for(monkeypatch) -> None:
+    trainer = TrainerSection(accelerator="cpu", devices=2, strategy="fsdp")
+    monkeypatch.setattr("lmteach.curriculum.training.divides_on_cpu", lambda: False)
+    with pytest.raises(RecipeError, match=r"cannot divide weights among CPU processes; torch 2\.7"):
+        strategy_of(trainer)
+    assert strategy_of(TrainerSection(accelerator="cpu", strategy="fsdp")) == "auto", (
+        "one process divides nothing"
+    )
 
 
 def test_a_single_number_cannot_be_divided() -> None:
@@ -288,6 +305,7 @@ def mesh() -> Iterator[Any]:
     dist.destroy_process_group()
 
 
+@NEEDS_CPU
 def test_a_divided_module_is_whole_again_afterwards(mesh: Any) -> None:
     torch.manual_seed(0)
     ordinary, module = Tied(), Tied()
