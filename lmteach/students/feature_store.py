@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.errors import StoreError
+from lmteach.students.hash_rows import HASH_BYTES, HashRows
 from lmteach.tracking.run_folder import read_json, write_json
 
 StorageType = Literal["fp16", "fp32"]
 Rows = npt.NDArray[np.int64]
-HASH_BYTES = 16
 _DTYPES: dict[str, type[np.floating[Any]]] = {"fp16": np.float16, "fp32": np.float32}
 
 
@@ -50,8 +50,7 @@ class FeatureColumn:
 
     def __init__(self, folder: Path, dim: int, dtype: StorageType) -> None:
         self.folder, self.dim, self.dtype = folder, dim, np.dtype(_DTYPES[dtype])
-        self._rows: dict[bytes, int] = {}
-        self._n = 0
+        self._rows = HashRows()
         self._vectors: IO[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         about = folder / "about.json"
@@ -69,22 +68,19 @@ class FeatureColumn:
         if not path.is_file():
             return
         with path.open("rb") as file:
-            file.seek(self._n * HASH_BYTES)
+            file.seek(len(self) * HASH_BYTES)
             found = file.read()
-        n_new = len(found) // HASH_BYTES
-        for i in range(n_new):
-            self._rows[found[i * HASH_BYTES : (i + 1) * HASH_BYTES]] = self._n + i
-        self._n += n_new
-        if n_new:
+        whole = found[: len(found) // HASH_BYTES * HASH_BYTES]
+        self._rows.add(whole)
+        if whole:
             self._open()
 
     def __len__(self) -> int:
-        return self._n
+        return len(self._rows)
 
     def find(self, hashes: Sequence[bytes]) -> Rows:
         """Return each text's row, -1 where it has none."""
-        get = self._rows.get
-        return np.fromiter((get(h, -1) for h in hashes), np.int64, len(hashes))
+        return self._rows.find(hashes)
 
     def append(self, hashes: Sequence[bytes], vectors_mD: npt.NDArray[np.float32]) -> None:
         """Add texts and their vectors.
@@ -105,11 +101,11 @@ class FeatureColumn:
             self.refresh()
             width = self.dim * self.dtype.itemsize
             with (self.folder / "vectors.bin").open("ab") as vectors, self._texts() as texts:
-                vectors.truncate(self._n * width)  # cut off what a killed writer left unannounced
+                vectors.truncate(len(self) * width)  # cut off what a killed writer left unannounced
                 vectors.seek(0, os.SEEK_END)
                 vectors.write(kept_mD.tobytes())
                 vectors.flush()
-                texts.truncate(self._n * HASH_BYTES)
+                texts.truncate(len(self) * HASH_BYTES)
                 texts.seek(0, os.SEEK_END)
                 texts.write(b"".join(hashes))
             self.refresh()
@@ -126,8 +122,8 @@ class FeatureColumn:
         order = np.argsort(rows_m, kind="stable")  # by place on disk
         stored_mD = np.empty((len(rows_m), self.dim), self.dtype)
         wanted = rows_m[order]
-        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < self._n:
-            raise IndexError(f"row {wanted[0] if wanted[0] < 0 else wanted[-1]} of {self._n}")
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(self):
+            raise IndexError(f"row {wanted[0] if wanted[0] < 0 else wanted[-1]} of {len(self)}")
         ends = np.flatnonzero(np.diff(wanted) != 1) + 1  # rows that lie side by side are read at once
         for start, end in zip([0, *ends.tolist()], [*ends.tolist(), len(wanted)], strict=True):
             self._read_into(stored_mD[start:end], wanted[start:end])
@@ -151,9 +147,9 @@ class FeatureColumn:
     def _open(self) -> None:
         width = self.dim * self.dtype.itemsize
         path = self.folder / "vectors.bin"
-        if not path.is_file() or path.stat().st_size < self._n * width:
+        if not path.is_file() or path.stat().st_size < len(self) * width:
             raise StoreError(
-                f"vectors.bin holds fewer than the {self._n:,} vectors it should.",
+                f"vectors.bin holds fewer than the {len(self):,} vectors it should.",
                 where=str(self.folder),
                 mend="Remove this folder; its vectors will be computed again.",
             )
