@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.judging import JudgedShortlist
 from lmteach.teaching.annotations import Annotations
 from lmteach.tracking.run_folder import RunFolder
 

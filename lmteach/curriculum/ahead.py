@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.judging import judge, judgements_of
 from lmteach.curriculum.known import run_path
-from lmteach.curriculum.labelling import build_index, encode_documents, judge, judgements_of, search
 from lmteach.curriculum.open_run import read_run
+from lmteach.curriculum.shortlisting import build_index, encode_documents, search
 from lmteach.engines.local import LocalEngine
 from lmteach.errors import RunError
 from lmteach.search.shortlist import Shortlist

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lmteach.curriculum.calibrating import fit_calibration, raw_cutoff
 from lmteach.curriculum.context import RunContext, open_context
-from lmteach.curriculum.labelling import JudgedShortlist, judge
+from lmteach.curriculum.judging import JudgedShortlist, judge
 from lmteach.curriculum.open_run import read_run
 from lmteach.curriculum.sample import draw_shortlist
 from lmteach.errors import RunError

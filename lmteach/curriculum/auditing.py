@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lmteach.curriculum.audited import Audited, Rows, recipe_rule
-from lmteach.curriculum.labelling import judge, judgements_of
+from lmteach.curriculum.judging import judge, judgements_of
 from lmteach.curriculum.variants import title, with_keys, with_prompt
 from lmteach.errors import LmteachError
 from lmteach.teaching.audit import (

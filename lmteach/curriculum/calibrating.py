@@ -25,7 +25,7 @@ from lmteach.tracking.run_folder import read_json, write_json
 
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Documents
-    from lmteach.curriculum.labelling import JudgedShortlist
+    from lmteach.curriculum.judging import JudgedShortlist
 
 FILE = "calibration.json"
 
@@ -147,7 +147,7 @@ def _ask_stronger(
     k: int,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return where the stronger teacher says yes, and where it could be read; each [m, k]."""
-    from lmteach.curriculum.labelling import judge
+    from lmteach.curriculum.judging import judge
 
     some = Shortlist(shortlist.positions_q[rows], shortlist.label_ids_qk[rows], shortlist.scores_qk[rows])
     with context.teacher(context.recipe.calibration.teacher) as teacher:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lmteach import registry
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import JudgedShortlist, judge
+from lmteach.curriculum.judging import JudgedShortlist, judge
 from lmteach.curriculum.sample import draw_shortlist
 from lmteach.curriculum.standings import (
     Standing,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import ask
+from lmteach.curriculum.judging import ask
 from lmteach.errors import RecipeError, nearest_name
 from lmteach.teaching.class_verdicts import (
     ClassVerdicts,

@@ -22,15 +22,11 @@ from lmteach.curriculum.claim import claimed_folder
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.finish import cycle_events, finish_run
 from lmteach.curriculum.joining import SCRATCH, Place, find_place, joined_ranks, n_ranks, started_ranks
-from lmteach.curriculum.labelling import (
-    JudgedShortlist,
-    encode_labels,
-    judge_or_load,
-    make_or_load_shortlist,
-    make_pseudo_labels,
-)
+from lmteach.curriculum.judging import JudgedShortlist, judge_or_load
+from lmteach.curriculum.labelling import make_pseudo_labels
 from lmteach.curriculum.protocol import Curriculum, CycleResult, CycleState
 from lmteach.curriculum.ranks import SOLO, Ranks
+from lmteach.curriculum.shortlisting import encode_labels, make_or_load_shortlist
 from lmteach.curriculum.tracked import track_cycle, track_final, tracking
 from lmteach.curriculum.training import train_student
 from lmteach.curriculum.warmup import warm_up

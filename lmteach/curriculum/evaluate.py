@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import JudgedShortlist, build_index, encode_documents
+from lmteach.curriculum.judging import JudgedShortlist
+from lmteach.curriculum.shortlisting import build_index, encode_documents
 from lmteach.metrics.intervals import Interval, PairedDifference, bootstrap_intervals, paired_bootstrap
 from lmteach.metrics.ranking import RankingScores, find_hits, label_counts, propensities, score_ranking
 

@@ -21,7 +21,7 @@ from lmteach.curriculum.evaluate import (
     score_labels,
     score_teacher,
 )
-from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.judging import JudgedShortlist
 from lmteach.metrics.ranking import RankingScores
 from lmteach.search.shortlist import Shortlist
 from lmteach.tracking.run_folder import RunFolder

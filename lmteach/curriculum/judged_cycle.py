@@ -38,7 +38,7 @@ def open_cycle(folder: Path, number: int, gold: Gold | None = None) -> JudgedCyc
     names = ("shortlist.npz", "verdicts.npz", "annotations.npz")
     if not all((folder / name).is_file() for name in names):
         return None
-    from lmteach.curriculum.labelling import JudgedShortlist
+    from lmteach.curriculum.judging import JudgedShortlist
 
     shortlist = Shortlist.load(folder / names[0])
     judged = JudgedShortlist.load(folder / names[1])

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import build_index, find_candidates, judgements_of
+from lmteach.curriculum.judging import judgements_of
+from lmteach.curriculum.shortlisting import build_index, find_candidates
 from lmteach.errors import LmteachError, RecipeError, StoreError
 from lmteach.recipe.load import load_recipe
 from lmteach.recipe.schema import Recipe

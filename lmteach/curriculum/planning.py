@@ -15,8 +15,8 @@ from lmteach.corpus.catalog import CATALOG
 from lmteach.corpus.splits import draw_split
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.feature_planning import Pass, plan_passes
+from lmteach.curriculum.judging import judgements_of
 from lmteach.curriculum.known import Known, build_parts, open_store
-from lmteach.curriculum.labelling import judgements_of
 from lmteach.curriculum.protocol import CycleState
 from lmteach.recipe.check import check_label_count, check_recipe
 from lmteach.recipe.schema import Recipe

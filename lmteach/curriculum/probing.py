@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.judging import ask, judgements_of
 from lmteach.curriculum.known import NO_WARM_STUDENT, first_encoder
-from lmteach.curriculum.labelling import ask, build_index, find_candidates, judgements_of
 from lmteach.curriculum.planning import Groundwork
+from lmteach.curriculum.shortlisting import build_index, find_candidates
 from lmteach.search.shortlist import Shortlist
 from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console

@@ -25,12 +25,9 @@ from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.cycles import Attempt, end_cycle, fingerprints_of, finished, keep_student
 from lmteach.curriculum.earlier import EarlierLabels, read_earlier
 from lmteach.curriculum.finish import finish_run
-from lmteach.curriculum.labelling import (
-    build_index,
-    find_candidates,
-    make_pseudo_labels,
-)
+from lmteach.curriculum.labelling import make_pseudo_labels
 from lmteach.curriculum.open_run import read_run
+from lmteach.curriculum.shortlisting import build_index, find_candidates
 from lmteach.curriculum.tracked import track_final, tracking
 from lmteach.curriculum.training import train_student
 from lmteach.errors import RunError

@@ -6,7 +6,7 @@ import numpy as np
 
 from lmteach.curriculum.ahead import begin_student
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import build_index, find_candidates
+from lmteach.curriculum.shortlisting import build_index, find_candidates
 from lmteach.search.shortlist import Shortlist
 
 

@@ -19,7 +19,7 @@ from lmteach.corpus.texts import Texts
 from lmteach.curriculum.class_teacher import ask_classes, asked_classes
 from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.labelled import LabelledTexts, one_hot
-from lmteach.curriculum.labelling import encode
+from lmteach.curriculum.shortlisting import encode
 from lmteach.errors import RunError
 from lmteach.teaching import noise
 from lmteach.teaching.class_verdicts import ClassVerdicts

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.judging import JudgedShortlist
 from lmteach.search.shortlist import Shortlist
 from lmteach.serving.thresholds import Candidates, ScoreCalibration, Targets, fit_calibration
 from lmteach.teaching.annotations import Annotations

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lmteach.corpus.documents import Documents
-from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.judging import JudgedShortlist
 from lmteach.metrics.ranking import find_hits
 from lmteach.search.shortlist import Shortlist
 from lmteach.teaching.store import Store

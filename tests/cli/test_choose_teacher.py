@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lmteach.curriculum.choosing import _turn, _turn_back, read_candidate, reworded
-from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.judging import JudgedShortlist
 from lmteach.curriculum.standings import Standing, agreement_with, correlate, gain_by_others, place_all
 from lmteach.errors import RecipeError
 from lmteach.metrics.intervals import Interval

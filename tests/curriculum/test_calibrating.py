@@ -14,7 +14,7 @@ from lmteach.corpus.corpus import Corpus, LabelSet
 from lmteach.corpus.documents import Documents
 from lmteach.curriculum.calibrating import FILE, calibrated_rule, draw_rows
 from lmteach.curriculum.context import RunContext
-from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.judging import JudgedShortlist
 from lmteach.errors import LmteachError, RecipeError, RunError
 from lmteach.metrics.ranking import find_hits
 from lmteach.recipe.check import check_recipe

@@ -12,7 +12,7 @@ import pytest
 
 from lmteach.corpus.gold import Gold
 from lmteach.curriculum.evaluate import score_teacher
-from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.judging import JudgedShortlist
 from lmteach.tracking.test_scores import TestScores
 
 NAN = float("nan")

@@ -9,7 +9,8 @@ import pytest
 
 from lmteach.corpus.documents import Documents
 from lmteach.curriculum.cycles import affirmed_share
-from lmteach.curriculum.labelling import JudgedShortlist, Judgements, pseudo_labels
+from lmteach.curriculum.judging import JudgedShortlist, Judgements
+from lmteach.curriculum.labelling import pseudo_labels
 from lmteach.errors import RunError
 from lmteach.search.shortlist import Shortlist
 from lmteach.teaching.annotations import AnnotationRule, choose_positives

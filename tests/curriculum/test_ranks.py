@@ -21,7 +21,7 @@ from lmteach.curriculum import watch as watching
 from lmteach.curriculum.context import open_context
 from lmteach.curriculum.evaluate import rank_labels
 from lmteach.curriculum.joining import find_place
-from lmteach.curriculum.labelling import ask
+from lmteach.curriculum.judging import ask
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.curriculum.sharded import SpentPart, encode_in_parts, restore_spent, split_rows
 from lmteach.curriculum.watch import Listener, connect

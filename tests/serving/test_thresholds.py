@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmteach.curriculum.labelling import JudgedShortlist
+from lmteach.curriculum.judging import JudgedShortlist
 from lmteach.errors import LmteachError, RunError
 from lmteach.serving.run_verdicts import affirmed
 from lmteach.serving.thresholds import Candidates, ScoreCalibration, Targets, fit_calibration

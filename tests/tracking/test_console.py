@@ -129,7 +129,7 @@ def test_a_bar_shows_numbers_and_gives_the_cursor_back() -> None:
 
 def test_a_judging_bar_fits_80_columns_with_all_its_numbers() -> None:
     shown = on_terminal("""
-        from lmteach.curriculum.labelling import judging_numbers
+        from lmteach.curriculum.judging import judging_numbers
         from lmteach.tracking.console import Console
         counts = {"made": 12345, "from_store": 0, "unread": 7, "usd": 1.234, "seconds": 100, "yes": 3, "read": 10}
         with Console().stage("judge", 1600) as stage:
