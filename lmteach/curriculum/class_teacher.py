@@ -24,6 +24,8 @@ from lmteach.teaching.class_verdicts import (
     pool_log_odds,
     without_prior,
 )
+from lmteach.teaching.planning import teacher_parts
+from lmteach.teaching.prompts import load_prompt
 from lmteach.types import Judgement
 
 if TYPE_CHECKING:
@@ -80,7 +82,8 @@ def asked_classes(context: RunContext) -> AskedClasses:
     `classes.descriptions`.
 
     Raises:
-        RecipeError: one of those keys names no label, or two classes get one name.
+        RecipeError: one of those keys names no label, two classes get one name, or a prompt has no place for
+            descriptions.
     """
     labels, settings = context.corpus.labels, context.recipe.classes
     for key, given in (("names", settings.names), ("descriptions", settings.descriptions)):
@@ -98,7 +101,30 @@ def asked_classes(context: RunContext) -> AskedClasses:
     if twins:
         raise RecipeError(f"Two classes are called '{twins[0]}'.", where="classes.names")
     said = [" ".join(settings.descriptions.get(name, "").split()) for name in labels.names]
-    return AskedClasses(tuple(found), tuple(said) if any(said) else ())
+    if not any(said):
+        return AskedClasses(tuple(found))
+    check_room(context.recipe)
+    return AskedClasses(tuple(found), tuple(said))
+
+
+def check_room(recipe: Recipe) -> None:
+    """Refuse prompts that would not show `classes.descriptions`.
+
+    Raises:
+        RecipeError: the answer of one is the bare name, and nothing in front of it lists the classes.
+    """
+    parts = [part for section in teacher_sections(recipe) for part in teacher_parts(section)]
+    for value in (prompt for part in parts if (prompt := getattr(part.config, "prompt", None)) is not None):
+        try:
+            prompt = load_prompt(value)
+        except RecipeError:
+            continue  # of a teacher that means something else by it
+        if prompt.kind == "likelihood" or (prompt.kind == "choice" and not prompt.lists_candidates):
+            raise RecipeError(
+                f"The prompt '{prompt.name}' has no place for descriptions.",
+                where="classes.descriptions",
+                mend="Name the classes by {candidates} in its `system` or `user`, as the prompt 'choice' does.",
+            )
 
 
 def ask_classes(

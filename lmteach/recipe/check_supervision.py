@@ -20,33 +20,8 @@ def supervision_problems(recipe: Recipe) -> Iterator[str]:
     multilabel, settings = recipe.student.multilabel, recipe.classes
     if multilabel and settings.prior != "none":
         yield f"classes.prior = {settings.prior} is of one class a document, not of student.multilabel."
-    if settings.descriptions and recipe.supervision != "gold":
-        yield from _room_problems(recipe)
     if settings.prior == "contextual" and not [text for text in settings.content_free if text.strip()]:
         yield "classes.prior = contextual needs texts in classes.content_free."
-
-
-def _room_problems(recipe: Recipe) -> Iterator[str]:
-    """Yield prompts that have no place for `classes.descriptions`."""
-    from lmteach.errors import LmteachError
-    from lmteach.teaching.planning import teacher_parts
-    from lmteach.teaching.prompts import load_prompt
-
-    try:
-        parts = teacher_parts(recipe.teacher)
-    except LmteachError:
-        return  # said elsewhere
-    given = [prompt for part in parts if (prompt := getattr(part.config, "prompt", None)) is not None]
-    for value in [*given, *recipe.classes.paraphrases]:
-        try:
-            prompt = load_prompt(value)
-        except LmteachError:
-            continue  # of a teacher that means something else by it, or said elsewhere
-        if prompt.kind == "likelihood" or (prompt.kind == "choice" and not prompt.lists_candidates):
-            yield (
-                f"classes.descriptions has no place in the prompt '{prompt.name}': name the classes by "
-                "{candidates} in its `system` or `user`, as the prompt 'choice' does."
-            )
 
 
 def _noise_problems(recipe: Recipe) -> Iterator[str]:

@@ -100,3 +100,12 @@ def test_a_tuned_student_reads_nothing_before(start: Any) -> None:
     context, _ = start("supervision=gold")
     work = lay_groundwork(context.recipe, Console(quiet=True))
     assert plan_passes(context.recipe, work.sizes, context.corpus, 5) == work.passes == []
+
+
+def test_operations_of_an_encoder_are_twice_the_weights_of_its_layers(minilm1: Path) -> None:
+    from transformers import AutoModel
+
+    from lmteach.teaching.causal.cost import flops_per_token
+
+    layers = AutoModel.from_pretrained(minilm1).encoder.layer
+    assert flops_per_token(minilm1) == 2 * sum(p.numel() for p in layers.parameters() if p.dim() == 2)

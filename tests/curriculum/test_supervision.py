@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lmteach.curriculum.class_teacher import asked_classes
 from lmteach.curriculum.labelled import LabelledTexts
 from lmteach.curriculum.supervision import label_documents
 from lmteach.curriculum.teacher_labels import teacher_summary
@@ -83,6 +84,33 @@ def test_a_class_is_shown_with_its_description_and_a_changed_one_is_a_new_questi
     assert asked("{positive: praise}") == ["negative|positive (praise)"] * 6
     with pytest.raises(RecipeError, match=r"(?s)classes\.descriptions.*negtive.*negative"):
         asked("{negtive: blame}")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "paraphrases", "refused"),
+    [
+        ("sentiment", [], "sentiment"),
+        ("choice", ["sentiment"], "sentiment"),
+        ("likelihood", [], "likelihood"),
+        ("choice", ["about"], ""),
+    ],
+)
+def test_a_prompt_without_a_place_for_descriptions_is_refused(
+    start: Any, prompt: str, paraphrases: list[str], refused: str
+) -> None:
+    said = ["classes.descriptions={positive: praise}", f"classes.paraphrases={paraphrases}"]
+    context, _ = start("supervision=teacher", *said)
+    context.recipe.teacher = {
+        "name": "openai",
+        "model": "m",
+        "base_url": "http://127.0.0.1:9/v1",
+        "prompt": prompt,
+    }
+    if not refused:
+        assert asked_classes(context).descriptions == ("", "praise")
+        return
+    with pytest.raises(RecipeError, match=f"'{refused}' has no place"):
+        asked_classes(context)
 
 
 def folder_of(tmp_path: Path) -> RunFolder:

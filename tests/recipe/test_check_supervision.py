@@ -26,15 +26,6 @@ def check(*overrides: str) -> None:
         (["student.multilabel=true"], "classes.prior"),
         (["student.multilabel=true", "noise.drop=confident_learning"], "noise.drop"),
         (["classes.prior=contextual", "classes.content_free=[]"], "content_free"),
-        (["classes.descriptions={positive: praise}"], "no place in the prompt 'custom'"),
-        (
-            [
-                "teacher.prompt=choice",
-                "classes.descriptions={positive: p}",
-                "classes.paraphrases=[sentiment]",
-            ],
-            "no place in the prompt 'sentiment'",
-        ),
     ],
 )
 def test_a_contradiction_names_its_key(overrides: list[str], said: str) -> None:
