@@ -63,13 +63,18 @@ class Divided:
             ) from error
 
     def restore(self) -> None:
-        """Gather the weights into the module, on the CPU of every rank; all ranks must call it."""
+        """Gather the weights into the module, on the CPU of every rank; all ranks must call it.
+
+        Buffers (a running mean, say) come along, each rank's own.
+        """
         places = zip(_weights(self.module), self._own, _weights(self.working), strict=True)
         with torch.no_grad():
             for (place, name, _), own, (_, _, divided) in places:
                 if not own.numel():  # one that stands in two places is gathered once
                     own.data = _gathered(divided)
                 setattr(place, name, own)  # the same object, for whoever kept a reference to it
+            for own, trained in zip(self.module.buffers(), self.working.buffers(), strict=True):
+                own.data = trained.detach().cpu().clone()
 
     def held_bytes(self, optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, float]:
         """Return what this rank holds: `rank_weight_bytes`, and `rank_state_bytes` of the optimizers."""
