@@ -25,7 +25,8 @@ class AutoSearcher:
     """Starts exact, and builds a ScaNN index once the queries seen and promised make up for the build.
 
     Label sets below `exact_below` are always searched exactly; see `lmteach.search.choose` for the rates.
-    What ScaNN recalls of exact search is logged by `ScannSearcher` at its first search.
+    What ScaNN recalls of exact search is logged by `ScannSearcher` at its first search. Each index is built when it
+    is first searched, so that a large label set is not prepared for both.
     """
 
     @dataclass
@@ -44,7 +45,7 @@ class AutoSearcher:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._exact = ExactSearcher(ExactSearcher.Config(config.precision, config.device))
+        self._exact: ExactSearcher | None = None
         self._scann: ScannSearcher | None = None
         self._vectors_lD: Vectors | None = None
         self._n_seen = 0
@@ -58,7 +59,7 @@ class AutoSearcher:
 
     def build(self, vectors_lD: Vectors) -> None:
         self._vectors_lD = checked_labels(vectors_lD)
-        self._exact.build(self._vectors_lD)
+        self._exact = None
         self._scann, self._n_seen, self._told = None, 0, False
 
     def expect(self, n_queries: int) -> None:
@@ -71,7 +72,7 @@ class AutoSearcher:
         self._choose()
         self._n_seen += len(queries_qD)
         if self._scann is None:
-            return self._exact.search(queries_qD, k)
+            return self._built_exact().search(queries_qD, k)
         return self._scann.search(queries_qD, k)
 
     def save(self, folder: Path) -> None:
@@ -79,7 +80,7 @@ class AutoSearcher:
             raise not_built("auto")
         # The other one may lie here from an earlier save.
         if self._scann is None:
-            self._exact.save(folder / "exact")
+            self._built_exact().save(folder / "exact")
             shutil.rmtree(folder / "scann", ignore_errors=True)
         else:
             self._scann.save(folder / "scann")
@@ -92,8 +93,10 @@ class AutoSearcher:
             self.build(np.load(folder / "scann" / "dataset.npy", mmap_mode="c", allow_pickle=False))
             self._scann = scann
         elif (folder / "exact").is_dir():
-            self._exact.load(folder / "exact")
-            self.build(self._exact.vectors_lD)
+            exact = self._new_exact()
+            exact.load(folder / "exact")
+            self.build(exact.vectors_lD)
+            self._exact = exact
         else:
             raise RunError("There is no index of the searcher 'auto' here.", where=str(folder))
 
@@ -121,7 +124,18 @@ class AutoSearcher:
         start = time.perf_counter()
         scann.build(self._vectors_lD)
         log.info("search: scann (%s), built in %.1f s", choice.reason, time.perf_counter() - start)
-        self._scann = scann
+        self._scann, self._exact = scann, None
+
+    def _built_exact(self) -> ExactSearcher:
+        if self._vectors_lD is None:
+            raise not_built("auto")
+        if self._exact is None:
+            self._exact = self._new_exact()
+            self._exact.build(self._vectors_lD)
+        return self._exact
+
+    def _new_exact(self) -> ExactSearcher:
+        return ExactSearcher(ExactSearcher.Config(self.config.precision, self.config.device))
 
     def _new_scann(self) -> ScannSearcher:
         return ScannSearcher(ScannSearcher.Config(recall=self.config.recall, sample=self.config.sample))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lmteach import registry
 from lmteach.errors import LmteachError, PluginError, RecipeError, RunError
-from lmteach.search import choose
+from lmteach.search import choose, exact
 from lmteach.search.choose import recall_at_k
 from lmteach.search.protocol import Searcher
 
@@ -308,6 +308,26 @@ class TestAuto:
         searcher.build(unit(2000))
         searcher.search(unit(1), 3)
         assert not searcher.is_exact
+
+    def test_only_the_index_that_is_searched_is_built(self, cheap_scann, monkeypatch):
+        built, build = [], exact.ExactIndex.__init__
+
+        def counted(index, vectors, **options):
+            built.append(len(vectors))
+            build(index, vectors, **options)
+
+        searcher = new("auto", exact_below=1000)
+        with monkeypatch.context() as patch:
+            patch.setattr(exact.ExactIndex, "__init__", counted)
+            searcher.build(unit(2000))
+            searcher.expect(1000)
+            assert not searcher.is_exact
+            assert built == []
+            searcher = new("auto", exact_below=1000)
+            searcher.build(unit(2000))
+            searcher.search(unit(1), 3)
+            searcher.search(unit(1), 3)
+            assert built == [2000]
 
     def test_a_scann_index_is_saved_and_loaded_as_one(self, cheap_scann, tmp_path):
         labels, queries = unit(2000, clusters=30), unit(300, seed=3, clusters=30)
