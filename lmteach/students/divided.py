@@ -73,8 +73,8 @@ class Divided:
                 if not own.numel():  # one that stands in two places is gathered once
                     own.data = _gathered(divided)
                 setattr(place, name, own)  # the same object, for whoever kept a reference to it
-            for own, trained in zip(self.module.buffers(), self.working.buffers(), strict=True):
-                own.data = trained.detach().cpu().clone()
+            for buffer, trained in zip(self.module.buffers(), self.working.buffers(), strict=True):
+                buffer.data = trained.detach().cpu().clone()
 
     def held_bytes(self, optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, float]:
         """Return what this rank holds: `rank_weight_bytes`, and `rank_state_bytes` of the optimizers."""
