@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,26 @@ def own_cache(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def desks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of 120 and 60 notes, 12 labels."""
     return write_desks(tmp_path_factory.mktemp("corpora") / "desks")
+
+
+@pytest.fixture(scope="session")
+def film_words() -> tuple[list[str], list[str]]:
+    """Words of reviews: the good ones, and the bad ones."""
+    good = "splendid moving delightful clever warm gripping tender radiant witty superb"
+    bad = "dreadful tedious clumsy hollow dull wooden bland sloppy pointless grating"
+    return good.split(), bad.split()
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of the size that the test is parametrized by: "1m"."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system takes rights that this process lacks")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -14,30 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-GOOD = (
-    "splendid",
-    "moving",
-    "delightful",
-    "clever",
-    "warm",
-    "gripping",
-    "tender",
-    "radiant",
-    "witty",
-    "superb",
-)
-BAD = ("dreadful", "tedious", "clumsy", "hollow", "dull", "wooden", "bland", "sloppy", "pointless", "grating")
-
-
-def review(rng: random.Random, label: int) -> str:
-    own, other = (GOOD, BAD) if label else (BAD, GOOD)
-    words = rng.sample(own, 5) + rng.sample(other, 1)
-    rng.shuffle(words)
-    return f"A {', '.join(words)} film."
+Review = Callable[[random.Random, int], str]
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def review(film_words: tuple[list[str], list[str]]) -> Review:
+    """Return a function that writes a review: of label 1 a good one."""
+
+    def write(rng: random.Random, label: int) -> str:
+        words = rng.sample(film_words[1 - label], 5) + rng.sample(film_words[label], 1)
+        rng.shuffle(words)
+        return f"A {', '.join(words)} film."
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def corpus(review: Review, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("reviews"), random.Random(5)
     for split, n in (("train", 96), ("test", 40), ("extra", 64)):
         rows = [{"id": f"{split}{i}", "text": review(rng, i % 2), "labels": [i % 2]} for i in range(n)]
@@ -99,7 +92,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def shards(folder: Path, n_shards: int, n_rows: int) -> list[int]:
+def shards(review: Review, folder: Path, n_shards: int, n_rows: int) -> list[int]:
     """Write shards in turn as parquet and JSON lines; return what each row is."""
     import pyarrow as pa
 
@@ -126,8 +119,8 @@ def answers(folder: Path, n_shards: int) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_student_labels_the_rest(trained: Path, call: Any, tmp_path: Path) -> None:
-    truth = shards(tmp_path / "in", 3, 40)
+def test_the_student_labels_the_rest(review: Review, trained: Path, call: Any, tmp_path: Path) -> None:
+    truth = shards(review, tmp_path / "in", 3, 40)
     status, _, err = call("predict", trained, tmp_path / "in", "--output", tmp_path / "out", "--top-k", 1)
     assert status == 0, err
     assert "120 rows" in err
@@ -145,8 +138,10 @@ def test_the_student_labels_the_rest(trained: Path, call: Any, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_kill_costs_one_shard(trained: Path, spawn: Callable[..., Any], call: Any, tmp_path: Path) -> None:
-    shards(tmp_path / "in", 40, 60)
+def test_a_kill_costs_one_shard(
+    review: Review, trained: Path, spawn: Callable[..., Any], call: Any, tmp_path: Path
+) -> None:
+    shards(review, tmp_path / "in", 40, 60)
     out = tmp_path / "out"
     process = spawn("predict", trained, tmp_path / "in", "--output", out, "--top-k", 1)
     deadline = time.monotonic() + 120
@@ -164,8 +159,8 @@ def test_a_kill_costs_one_shard(trained: Path, spawn: Callable[..., Any], call: 
         assert "shards are there already" in err
 
 
-def test_a_folder_needs_a_folder(trained: Path, call: Any, tmp_path: Path) -> None:
-    shards(tmp_path / "in", 1, 2)
+def test_a_folder_needs_a_folder(review: Review, trained: Path, call: Any, tmp_path: Path) -> None:
+    shards(review, tmp_path / "in", 1, 2)
     for output in ("-", tmp_path / "in"):
         status, _, err = call("predict", trained, tmp_path / "in", "--output", output)
         assert status == 1

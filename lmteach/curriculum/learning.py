@@ -38,12 +38,14 @@ class Train(Protocol):
 def learns_in_cycles(recipe: Recipe) -> bool:
     """Return whether a classifier's curriculum asks for more than one cycle.
 
+    One that `relabels` does not: all classes are its candidates, so a better student changes no question.
+
     Raises:
         RecipeError: it does, and the labels are not a teacher's on training documents, or nothing is kept apart
             to measure a cycle by.
     """
     curriculum: Curriculum = registry.build("curriculum", recipe.curriculum)
-    if curriculum.max_cycles == 1 or recipe.curriculum.get("name") == "lmtx":
+    if curriculum.max_cycles == 1 or getattr(curriculum, "relabels", False):
         return False
     if recipe.supervision != "teacher":
         raise RecipeError(

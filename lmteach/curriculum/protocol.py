@@ -45,7 +45,11 @@ class CycleResult:
 
 @runtime_checkable
 class Curriculum(Protocol):
-    """Built as `MyCurriculum(config)`. A pure function of its arguments, so that a resumed run decides alike."""
+    """Built as `MyCurriculum(config)`. A pure function of its arguments, so that a resumed run decides alike.
+
+    A class may say `relabels = True`: later cycles are there to label the same documents again, with candidates of
+    the better student. Classifiers, whose candidates are always all classes, then have one cycle.
+    """
 
     Config: ClassVar[type[Any]]
 

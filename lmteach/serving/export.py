@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmteach.curriculum.open_run import open_student, read_run
 from lmteach.errors import LmteachError, RunError
 from lmteach.serving.about import About, OnnxFile
-from lmteach.serving.load import about_run, student_kind
+from lmteach.serving.load import about_run
 from lmteach.serving.model_card import write_card
 from lmteach.serving.run_verdicts import calibrate_run
 from lmteach.serving.thresholds import ScoreCalibration, Targets
@@ -62,11 +62,11 @@ def export_run(run: Path, to: Path, options: ExportOptions, console: Console) ->
     folder, recipe = read_run(run)
     _check_target(to, options.force)
     inner = open_student(run)
-    kind = student_kind(folder.student)
+    kind = recipe.student.kind
     if kind != "tagger" and options.onnx:
         raise RunError("--onnx exports taggers; this student is a classifier.", where=str(run))
     calibration = _calibrate(folder, recipe, inner, kind, options)
-    about = dataclasses.replace(about_run(recipe, kind), calibration=calibration)
+    about = dataclasses.replace(about_run(recipe), calibration=calibration)
     made: list[About] = []
 
     def write(path: Path) -> None:

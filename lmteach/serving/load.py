@@ -89,7 +89,7 @@ def read_about(path: Path) -> About:
     from lmteach.curriculum.open_run import read_run
 
     _, recipe = read_run(path)
-    return about_run(recipe, recipe.student.kind)
+    return about_run(recipe)
 
 
 def _load_run(folder: Path) -> Student:
@@ -100,24 +100,16 @@ def _load_run(folder: Path) -> Student:
 
     run, recipe = read_run(folder)
     inner = open_student(folder)
-    kind = student_kind(run.student)
-    calibration = calibrate_run(run, recipe, Targets()) if kind == "tagger" else None
-    about = about_run(recipe, kind)
+    calibration = calibrate_run(run, recipe, Targets()) if recipe.student.kind == "tagger" else None
+    about = about_run(recipe)
     return Student(inner, dataclasses.replace(about, calibration=calibration), run.student, "torch")
 
 
-def student_kind(folder: Path) -> str:
-    """Return `tagger` or `classifier`: what a run's student folder says, `tagger` where it says nothing."""
-    from lmteach.tracking.run_folder import read_json
-
-    path = folder / "lmteach.json"
-    return str(read_json(path).get("kind", "tagger")) if path.is_file() else "tagger"
-
-
-def about_run(recipe: Recipe, kind: str) -> About:
+def about_run(recipe: Recipe) -> About:
     """Return what a run's recipe says of its student."""
     from lmteach import __version__
 
+    kind = recipe.student.kind
     encoder = {key: value for key, value in recipe.student.encoder.items() if key != "model"}
     if kind == "classifier":  # it is cut where its training texts were, and says the rest in lmteach.json
         length = 0 if recipe.student.tuning == "frozen" else int(encoder.get("document_length", 0))

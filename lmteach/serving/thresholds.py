@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.errors import LmteachError, RunError, nearest_name
-from lmteach.teaching.calibration import calibrate, threshold_at_precision
+from lmteach.teaching.calibration import calibrate, sigmoid, threshold_at_precision
 
 Scores = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -78,9 +78,7 @@ class ScoreCalibration:
 
     def probabilities(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return how likely each label is right."""
-        log_odds = self.scale * np.asarray(scores, dtype=np.float64) + self.bias
-        result: npt.NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -log_odds))
-        return result
+        return sigmoid(self.scale * np.asarray(scores, dtype=np.float64) + self.bias)
 
     def least_score(self, name: str) -> float:
         """Return the threshold of that name.

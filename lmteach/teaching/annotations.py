@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmteach.errors import RecipeError
+from lmteach.teaching.calibration import sigmoid
 from lmteach.tracking.arrays import read_arrays, write_arrays
 
 Scores = npt.NDArray[np.float32]
@@ -157,7 +158,9 @@ def choose_positives(
         n_positives=int(chosen_nk.sum()),
         cutoff=float(cutoff),
     )
-    weights_nk = _sigmoid(scores_nk) if weighted else np.ones_like(scores_nk)
+    weights_nk = (
+        sigmoid(scores_nk.astype(np.float64)).astype(np.float32) if weighted else np.ones_like(scores_nk)
+    )
     return _sparse(chosen_nk, label_ids_nk, weights_nk, counts)
 
 
@@ -192,8 +195,3 @@ def _sparse(chosen_nk: Mask, label_ids_nk: Ids, weights_nk: Scores, counts: Anno
     np.cumsum(chosen_nk.sum(axis=1), out=indptr[1:])
     weights = weights_nk[rows, columns][order].astype(np.float32)
     return Annotations(indptr, label_ids[order], weights, counts)
-
-
-def _sigmoid(scores: Scores) -> Scores:
-    with np.errstate(over="ignore"):
-        return (1 / (1 + np.exp(-scores.astype(np.float64)))).astype(np.float32)

@@ -57,7 +57,7 @@ class Calibration:
 
     def probability(self, scores: npt.ArrayLike) -> Numbers:
         """Return the probability of relevance of raw scores; NaN stays NaN."""
-        return _sigmoid(self.log_odds(scores))
+        return sigmoid(self.log_odds(scores))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -167,7 +167,7 @@ def _fit(scores: Numbers, relevant: npt.NDArray[np.bool_], *, with_bias: bool) -
     w = np.zeros(design.shape[1])
     loss = _cross_entropy(design @ w, targets)
     for _ in range(N_STEPS):
-        p = _sigmoid(design @ w)
+        p = sigmoid(design @ w)
         gradient = design.T @ (p - targets)
         if np.abs(gradient).max() < 1e-10 * len(scores):
             break
@@ -188,7 +188,8 @@ def _log_loss(log_odds: Numbers, relevant: npt.NDArray[np.bool_]) -> float:
     return _cross_entropy(log_odds, relevant.astype(np.float64)) / len(log_odds)
 
 
-def _sigmoid(log_odds: Numbers) -> Numbers:
+def sigmoid(log_odds: Numbers) -> Numbers:
+    """Return probabilities; NaN stays NaN, and great numbers do not overflow."""
     with np.errstate(invalid="ignore"):  # an unread answer has no probability either
         result: Numbers = np.exp(-np.logaddexp(0.0, -log_odds))
     return result

@@ -15,6 +15,8 @@ from lmteach.errors import RecipeError
 class LmtxCurriculum:
     """LMTX, section 3: relabel with the better student while `dev_p1` rises, at most `cycles` times."""
 
+    relabels = True
+
     @dataclass
     class Config:
         """`cycles` at most; `n_documents` a cycle (None = all); `patience` cycles without a gain end the run.

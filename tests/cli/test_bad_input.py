@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -306,18 +306,7 @@ def test_a_limit_on_file_sizes_while_the_student_is_written(spawn, call, recipe_
     _check_stopped_and_resumed(process, tmp_path / "run", lambda: call(*arguments, "--resume")[0])
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system takes rights that this process lacks")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
+@pytest.mark.parametrize("small_disk", ["8m"], indirect=True)
 def test_a_full_disk_while_the_student_is_written(spawn, call, recipe_file, small_disk: Path) -> None:
     run = f"run.folder={small_disk}/run"
     arguments = ("fit", "--recipe", recipe_file, "--quiet", "training.epochs=1", run)

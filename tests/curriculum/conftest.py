@@ -16,20 +16,6 @@ from lmteach.teaching.store import Store
 from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import RunFolder
 
-GOOD = [
-    "splendid",
-    "moving",
-    "delightful",
-    "clever",
-    "warm",
-    "gripping",
-    "tender",
-    "radiant",
-    "witty",
-    "superb",
-]
-BAD = ["dreadful", "tedious", "clumsy", "hollow", "dull", "wooden", "bland", "sloppy", "pointless", "grating"]
-
 # Kept in the store, asked in words: says what the words say, leans to "good", and abstains from short texts.
 LEANING = """
 import math
@@ -74,14 +60,15 @@ class LeaningTeacher:
 """
 
 
-def write_films(folder: Path) -> Path:
-    """Write 60, 20 and 30 reviews; the last ones without gold."""
-    rng = random.Random(3)
+@pytest.fixture(scope="session")
+def films(film_words: tuple[list[str], list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of 60, 20 and 30 reviews; the last ones without gold."""
+    folder, rng = tmp_path_factory.mktemp("films"), random.Random(3)
     for split, n in (("train", 60), ("test", 20), ("extra", 30)):
         with (folder / f"{split}.jsonl").open("w") as file:
             for i in range(n):
                 label = i % 2
-                own, other = (GOOD, BAD) if label else (BAD, GOOD)
+                own, other = film_words[1 - label], film_words[label]
                 words = rng.sample(own, 5) + rng.sample(other, 2)
                 rng.shuffle(words)
                 row: dict[str, Any] = {"id": f"{split}{i}", "text": " ".join(words)}
@@ -92,14 +79,9 @@ def write_films(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_films(tmp_path_factory.mktemp("films"))
-
-
 @pytest.fixture
 def start(
-    films: Path, minilm1: Path, own_cache: Path, tmp_path: Path
+    films: Path, film_words: tuple[list[str], list[str]], minilm1: Path, own_cache: Path, tmp_path: Path
 ) -> Callable[..., tuple[RunContext, RunFolder]]:
     """Return a function that opens a recipe with these overrides, and its run's folder."""
     (tmp_path / "leaning.py").write_text(LEANING)
@@ -107,7 +89,7 @@ def start(
         "extends": "base/llambert.yaml",
         "name": "films",
         "corpus": {"path": str(films)},
-        "teacher": {"name": f"{tmp_path}/leaning.py:LeaningTeacher", "good": " ".join(GOOD)},
+        "teacher": {"name": f"{tmp_path}/leaning.py:LeaningTeacher", "good": " ".join(film_words[0])},
         "student": {"encoder": {"model": str(minilm1), "document_length": 24, "search_length": 24}},
         "run": {"store": str(tmp_path / "store.sqlite"), "folder": str(tmp_path / "run")},
     }

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -326,6 +325,7 @@ class TestFaults:
         with Store.open(tmp_path / "s.sqlite") as store:
             assert store.put_many(some_records(20000, start=100)) == 20000, "with room again it goes on"
 
+    @pytest.mark.parametrize("small_disk", ["1m"], indirect=True)
     def test_a_disk_that_is_really_full(self, small_disk: Path) -> None:
         n_kept = 0
         with Store.open(small_disk / "s.sqlite") as store:
@@ -437,26 +437,6 @@ def _write_without_rights(folder: Path) -> None:
             print("written")
         except BaseException as error:
             print(str(error).replace("\n", " "))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte, where root may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
-        )
-        if sys.platform == "linux"
-        else None
-    )
-    if mounted is None or mounted.returncode:
-        pytest.skip("no right to mount a small file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_fork_leaves_its_parents_connections_alone(store_url: str) -> None:

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -98,18 +97,6 @@ def test_a_killed_writer_leaves_what_was_there(tmp_path: Path) -> None:
     assert read_json(tmp_path / "x.json") == {"old": 1}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 kB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system takes rights that this process lacks")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def _write_numpy(path: Path) -> None:
     with path.open("wb") as file:
         np.save(file, np.zeros(1_000_000))
@@ -127,6 +114,7 @@ def _write_text(path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [_write_text, _write_numpy, _write_safetensors])
+@pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
 def test_a_full_disk_is_recognised_whoever_reports_it(small_disk: Path, write) -> None:
     """numpy and the Rust libraries say so only in words."""
     write_json(small_disk / "file", "old")
