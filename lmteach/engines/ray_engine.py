@@ -26,6 +26,11 @@ from lmteach.tracking.console import Console
 
 N_ATTEMPTS = 4  # at one part: a part that kills its worker each time must not be tried for ever
 KEPT_MEND = "What was done is kept; the same command goes on."
+SETTINGS = {
+    "enable_progress_bars": False,
+    "print_on_execution_start": False,
+    "execution_no_progress_timeout_s": -1,  # a part may take hours
+}
 POLL_SECONDS = 0.5
 KEPT = (
     "LMTEACH_",
@@ -64,8 +69,8 @@ class RayEngine:
 
     def _answers(self, ray: Any, work: Work, parts: Sequence[Any], tally: Any) -> Iterator[tuple[int, Any]]:
         context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False
-        context.execution_no_progress_timeout_s = -1  # a part may take hours
+        for name, value in SETTINGS.items():
+            setattr(context, name, value)
         rows = [{"number": i, "part": pickle.dumps(part)} for i, part in enumerate(parts)]
         spec = ray.cloudpickle.dumps(work)  # by value where a script of the caller's defines it
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(

@@ -26,6 +26,7 @@ import yaml
 from lmteach import registry
 from lmteach.cli import main as command
 from lmteach.cli.main import VERBS
+from lmteach.engines.options import take_options
 from lmteach.errors import LmteachError
 from lmteach.recipe.load import load_recipe
 from lmteach.recipe.schema import Recipe
@@ -73,6 +74,7 @@ OTHERS = (
     "cat",
     "docker",
     "torchrun",
+    "ray",
 )
 """Commands of others that a page may show; of `make` the target must exist."""
 
@@ -88,6 +90,7 @@ def runs_here(words: list[str]) -> bool:
         "--push-to-hub",
         "store import",
         "--documents",
+        "engine=ray",  # tests/engines
     )
     needs = re.findall(r"\S+\.(?:jsonl|csv|txt|parquet)\b", text)
     return (
@@ -119,7 +122,8 @@ def test_a_command_is_understood(block: Any, words: list[str], at_home: Path, mo
     (args,) = seen
     recipe = getattr(args, "recipe", None)
     if recipe and not (recipe.endswith(".yaml") and "/" not in recipe and not _is_known(recipe)):
-        load_recipe(recipe, [text for text in getattr(args, "overrides", ()) if "=" in text])
+        _, overrides = take_options(getattr(args, "overrides", ()))
+        load_recipe(recipe, [text for text in overrides if "=" in text])
 
 
 def _is_known(recipe: str) -> bool:

@@ -42,7 +42,8 @@ class Steps:
             tell({"steps": 1, "weight": part})
             if step == 1:
                 self._disturb(part)
-        return {"part": part, "pid": os.getpid(), "here": os.getcwd()}
+        reports = os.environ.get("RAY_USAGE_STATS_ENABLED")
+        return {"part": part, "pid": os.getpid(), "here": os.getcwd(), "reports": reports}
 
     def _disturb(self, part: int) -> None:
         marker = self.folder / "killed"

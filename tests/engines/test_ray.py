@@ -101,6 +101,7 @@ def test_ray_says_nothing_and_leaves_nothing(
     found: dict[str, Any], wait_until_gone: Callable[..., set[int]]
 ) -> None:
     assert found["out"] == ""
+    assert {a["reports"] for _, a in found["ray"]["answers"]} == {"0"}, "nor does it report to its makers"
     lines = found["err"].splitlines()
     assert lines[0] == f"ray: 2 workers on this machine, {max(1, (os.cpu_count() or 1) // 2)} cores each"
     assert all("died; what was not handed in is done again" in line for line in lines[1:]), found["err"]
