@@ -1,12 +1,13 @@
 """Rows a second of `lmteach predict RUN FOLDER`: in this process, and on Ray workers of this machine.
 
 Each engine labels the same shards, turn by turn, in a process of its own: some rows and three times as many, so that
-what starting costs (Ray, the workers, loading the student) is told apart from what a row costs.
+what starting costs (Ray, the workers, loading the student) is told apart from what a row costs. By the clock and by
+processor seconds, those of Ray's processes included: on a machine that others use at the same time only the latter
+compare. Linux only: they are read from /proc.
 
     python benchmarks/engines.py RUN TEXTS --rows 400 --workers 2
 
-RUN is a finished run; TEXTS a .jsonl (also .gz, .zst) or .parquet file with a field `text`. Processor time is not
-given, since Ray's processes are not the command's children to count: run it on a machine that nobody else uses.
+RUN is a finished run; TEXTS a .jsonl (also .gz, .zst) or .parquet file with a field `text`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmteach.corpus.reading import read_documents
+
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -41,19 +44,22 @@ def main() -> None:
     texts = [record.document.text for record in found]
     sizes = (len(texts) // 3, len(texts))
     engines = {"local": [], f"ray, {args.workers} workers": ["engine=ray", f"ray.workers={args.workers}"]}
-    best = {(name, n): float("inf") for name in engines for n in sizes}
+    taken: dict[tuple[str, int], list[tuple[float, float]]] = {
+        (name, n): [] for name in engines for n in sizes
+    }
     with tempfile.TemporaryDirectory() as folder:
         for n in sizes:
             write_shards(Path(folder, f"in{n}"), texts[:n], args.shards)
         for turn, (name, words), n in itertools.product(range(args.repeats), engines.items(), sizes):
             out = Path(folder, f"out-{turn}-{name}-{n}")
-            best[name, n] = min(best[name, n], timed(args.run, Path(folder, f"in{n}"), out, words))
+            taken[name, n].append(timed(args.run, Path(folder, f"in{n}"), out, words))
     print(f"{os.cpu_count()} cores, {sizes[0]} and {sizes[1]} rows in {args.shards} shards")
-    print(f"{'':<16} {'start':>8} {'rows/s':>8} {'all, s':>8}")
-    for name in engines:
-        small, large = (best[name, n] for n in sizes)
-        rate = (sizes[1] - sizes[0]) / max(large - small, 1e-9)
-        print(f"{name:<16} {small - sizes[0] / rate:8.1f} {rate:8.1f} {large:8.1f}")
+    for clock, what in enumerate(("seconds", "processor seconds")):
+        print(f"{what:<18} {'to start':>9} {'rows/s':>8} {'all rows':>9}")
+        for name in engines:
+            small, large = (min(seconds[clock] for seconds in taken[name, n]) for n in sizes)
+            rate = (sizes[1] - sizes[0]) / max(large - small, 1e-9)
+            print(f"{name:<18} {small - sizes[0] / rate:9.1f} {rate:8.1f} {large:9.1f}")
 
 
 def write_shards(folder: Path, texts: Sequence[str], n: int) -> None:
@@ -64,12 +70,34 @@ def write_shards(folder: Path, texts: Sequence[str], n: int) -> None:
         (folder / f"part-{s:03d}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def timed(run: Path, shards: Path, out: Path, words: Sequence[str]) -> float:
-    """Return the seconds that a command takes, from its start to its end."""
+def timed(run: Path, shards: Path, out: Path, words: Sequence[str]) -> tuple[float, float]:
+    """Return the seconds that a command takes, from its start to its end, and the processor seconds."""
     command = [sys.executable, "-m", "lmteach.cli.main", "predict", run, shards, "--output", out, *words]
-    started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    started, used = time.perf_counter(), dict[int, float]()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            used |= processor_seconds(process.pid)
+            time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}: status {process.returncode}")
+    return time.perf_counter() - started, sum(used.values())
+
+
+def processor_seconds(pid: int) -> dict[int, float]:
+    """Return what a process and all under it have used so far."""
+    parents, used = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        number = int(stat.parent.name)
+        parents[number], used[number] = int(fields[1]), (int(fields[11]) + int(fields[12])) / TICKS
+    found, new = {pid}, {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return {number: used[number] for number in found if number in used}
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def shards_of(folder: Path, sizes: Sequence[int], filler: str = "") -> Path:
 
 def run(student: Any, source: Path, output: Path, window: int = 7, about: Any = ABOUT) -> Counts:
     options = Options("{text}", 1, window)
-    return label_shards(lambda: student, find_shards(source), output, options, Console(quiet=True), about=about)
+    return label_shards(
+        lambda: student, find_shards(source), output, options, Console(quiet=True), about=about
+    )
 
 
 def answers(output: Path) -> list[tuple[str, str]]:
