@@ -46,14 +46,15 @@ def main() -> None:
 
 def fill(store: Path, n: int, n_layers: int, dim: int) -> None:
     """Append made-up vectors."""
-    from lmteach.students.feature_store import FeatureColumn, text_hash
+    from lmteach.students.feature_store import FeatureColumn
+    from lmteach.students.hash_rows import Hashes
 
     began = time.perf_counter()
     block = np.random.default_rng(0).normal(size=(BLOCK, dim)).astype(np.float32)
     for layer in range(n_layers):
         column = FeatureColumn(store / str(layer), dim, "fp16")
         for start in range(0, n, BLOCK):
-            hashes = [text_hash(str(i)) for i in range(start, min(start + BLOCK, n))]
+            hashes = Hashes.of(map(str, range(start, min(start + BLOCK, n))))
             column.append(hashes, np.roll(block, start + layer, axis=1)[: len(hashes)])
     size = sum(file.stat().st_size for file in store.rglob("vectors.bin"))
     print(

@@ -18,6 +18,7 @@ from lmteach.errors import LmteachError
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.check_classifier import backbone_name
 from lmteach.recipe.schema import BackboneSection, Recipe
+from lmteach.students.hash_rows import Hashes
 from lmteach.teaching.causal.cost import flops_per_token
 from lmteach.teaching.planning import CHARACTERS_A_TOKEN, small_files
 from lmteach.teaching.speed import SHARE_OF_PEAK, matmul_rate
@@ -84,13 +85,9 @@ def plan_passes(recipe: Recipe, sizes: Sizes, corpus: Corpus | None, n_sample: i
         return []
     texts, n_texts = _texts(recipe, sizes, corpus)
     places = np.arange(n_texts, dtype=np.int64)
-    hashes: list[bytes] = []
+    hashes = Hashes.of([] if texts is None else texts)
     if texts is not None:
-        from lmteach.students.feature_store import text_hash
-        from lmteach.students.features import first_of_each
-
-        hashes = [text_hash(text) for text in texts]
-        places = np.asarray(first_of_each(hashes, places), dtype=np.int64)
+        places = hashes.first_of_each(places)
     groups: dict[tuple[str, int, str, str], list[BackboneSection]] = {}
     for section in recipe.student.backbones:
         key = (section.model, section.max_tokens, section.precision, section.stored)
@@ -123,7 +120,7 @@ def _texts(recipe: Recipe, sizes: Sizes, corpus: Corpus | None) -> tuple[Texts |
 def _missing(
     recipe: Recipe,
     sections: Sequence[BackboneSection],
-    hashes: Sequence[bytes],
+    hashes: Hashes,
     places: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
     """Return those places whose text some feature of these backbones lacks in the store."""
@@ -132,7 +129,7 @@ def _missing(
     from lmteach.students.backbone import Backbone
     from lmteach.students.features import column_folder, column_of
 
-    store, wanted = Path(recipe.run.features), [hashes[i] for i in places.tolist()]
+    store, wanted = Path(recipe.run.features), hashes.take(places)
     known = np.ones(len(places), np.bool_)
     for section in sections:
         backbone = Backbone(section, device_name(recipe.trainer.accelerator))

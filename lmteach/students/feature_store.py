@@ -12,7 +12,6 @@ next writer and never read. Shape legend: n rows, m rows asked for, D dimensions
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,11 +28,6 @@ from lmteach.tracking.run_folder import read_json, write_json
 StorageType = Literal["fp16", "fp32"]
 Rows = npt.NDArray[np.int64]
 _DTYPES: dict[str, type[np.floating[Any]]] = {"fp16": np.float16, "fp32": np.float32}
-
-
-def text_hash(text: str) -> bytes:
-    """Return the 16 bytes that stand for a text."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
 
 
 class FeatureColumn:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lmteach.corpus.texts import Texts
 from lmteach.students.backbone import Backbone, Feature, Vectors
-from lmteach.students.feature_store import FeatureColumn, MemoryColumn, Rows, text_hash
+from lmteach.students.feature_store import FeatureColumn, MemoryColumn, Rows
+from lmteach.students.hash_rows import Hashes
 from lmteach.tracking.console import Console
 
 Column = FeatureColumn | MemoryColumn
@@ -79,7 +80,7 @@ def read_features(
         store: folder of the feature store; None keeps vectors in memory only.
         layers: by backbone, other layers than its section's.
     """
-    hashes = [text_hash(text) for text in texts]
+    hashes = Hashes.of(texts)
     wanted = {b.name: b.features((layers or {}).get(b.name)) for b in backbones}
     columns: dict[tuple[str, Feature], Column] = {}
     for alike in _same_pass(backbones):
@@ -121,34 +122,25 @@ def _in_store(
     backbone: Backbone,
     features: Sequence[Feature],
     texts: Sequence[str],
-    hashes: Sequence[bytes],
+    hashes: Hashes,
     console: Console,
     store: Path,
 ) -> dict[Feature, FeatureColumn]:
     columns = {feature: column_of(store, backbone, feature) for feature in features}
     known = np.stack([column.find(hashes) >= 0 for column in columns.values()])
-    missing = first_of_each(hashes, np.flatnonzero(~known.all(axis=0)))
+    missing = hashes.first_of_each(np.flatnonzero(~known.all(axis=0)))
     if len(missing):
-        lacking = Texts([texts], np.asarray(missing, dtype=np.int64))
-        _extract(backbone, columns, lacking, [hashes[i] for i in missing], console)
+        _extract(backbone, columns, Texts([texts], missing), hashes.take(missing), console)
     elif len(texts):
         console.say(f"features {backbone.name}: all {len(texts):,} texts from the store")
     return columns
-
-
-def first_of_each(hashes: Sequence[bytes], places: npt.NDArray[np.int64]) -> list[int]:
-    """Return those places whose text stands at no earlier one: a text twice is read once."""
-    seen: dict[bytes, int] = {}
-    for i in places.tolist():
-        seen.setdefault(hashes[i], i)
-    return list(seen.values())
 
 
 def _extract(
     backbone: Backbone,
     columns: Mapping[Feature, FeatureColumn],
     texts: Sequence[str],
-    hashes: Sequence[bytes],
+    hashes: Hashes,
     console: Console,
 ) -> None:
     """Run a backbone over texts that some column lacks; written every few seconds, so that a kill costs little."""
@@ -157,12 +149,12 @@ def _extract(
 
     def commit() -> None:
         places = np.concatenate([part for part, _ in pending])
-        batch = [hashes[i] for i in places.tolist()]
+        batch = hashes.take(places)
         for feature, column in columns.items():
             lacking = np.flatnonzero(column.find(batch) < 0)
             if len(lacking):
                 vectors_BD = np.concatenate([found[feature] for _, found in pending])
-                column.append([batch[i] for i in lacking.tolist()], vectors_BD[lacking])
+                column.append(batch.take(lacking), vectors_BD[lacking])
         pending.clear()
 
     def keep(places: npt.NDArray[np.int64], found: Mapping[Feature, Vectors]) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmteach.errors import StoreError
-from lmteach.students.feature_store import FeatureColumn, text_hash
+from lmteach.students.feature_store import FeatureColumn
+from lmteach.students.hash_rows import text_hash
 
 
 def column(folder: Path, dim: int = 3, dtype: str = "fp32") -> FeatureColumn:
@@ -86,7 +87,8 @@ def test_numbers_beyond_fp16_and_other_widths_are_refused(tmp_path: Path) -> Non
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from lmteach.students.feature_store import FeatureColumn, text_hash
+from lmteach.students.feature_store import FeatureColumn
+from lmteach.students.hash_rows import text_hash
 name = sys.argv[2]
 for i in range(40):
     value = i + (1000 if name == "x" else 0)

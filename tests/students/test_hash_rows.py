@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmteach.students import hash_rows
-from lmteach.students.hash_rows import HashRows
+from lmteach.students.hash_rows import Hashes, HashRows
 
 # Few distinct halves, so that hashes share their first one and whole hashes come twice.
 hashes = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(
@@ -32,6 +32,20 @@ def test_it_is_a_dictionary(batches: list[list[bytes]], small: int, asked: list[
                 n += 1
             assert len(found) == n
             assert found.find(asked).tolist() == [expected.get(own, -1) for own in asked]
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", "\ud800", "c"]), max_size=12), st.data())
+def test_each_text_is_taken_where_it_stands_first(texts: list[str], data: st.DataObject) -> None:
+    found = Hashes.of(texts)
+    assert [found[i] == found[j] for i in range(len(texts)) for j in range(len(texts))] == [
+        a == b for a in texts for b in texts
+    ]
+    places = data.draw(st.lists(st.integers(0, len(texts) - 1), unique=True)) if texts else []
+    places.sort()
+    first = {texts[i]: i for i in reversed(places)}
+    assert found.first_of_each(np.asarray(places, np.int64)).tolist() == sorted(first.values())
+    assert list(found.take(np.asarray(places, np.int64))) == [found[i] for i in places]
+    assert list(found[1:4]) == list(found)[1:4]
 
 
 def test_a_hash_costs_24_bytes() -> None:
