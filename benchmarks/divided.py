@@ -5,8 +5,8 @@
 
 Random weights in that shape under MiniLM's tokenizer, two processes on the CPU that meet over gloo, a few steps of the
 bi-encoder's loss in fp32. Prints what a rank holds of weights and of the optimizer's state, how far its resident
-memory rose at most above what it was before the model was loaded, and seconds a step. On a CPU the weights
-gathered for a layer, the whole embedding table among them, and activations lie in the same memory.
+memory rose at most above what it was before the model was loaded, and seconds a step. Freed blocks go back to the
+system at once (glibc's MALLOC_MMAP_THRESHOLD_), or they would count; that costs time.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def run_ranks(weights: Path, strategy: str, n: int, steps: int) -> list[dict[str
         strategy,
     ]
     common = {**os.environ, "WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    common["MALLOC_MMAP_THRESHOLD_"] = "262144"
     ranks = [
         subprocess.Popen(
             command, env={**common, "RANK": str(r), "LOCAL_RANK": str(r)}, stdout=subprocess.PIPE, text=True
