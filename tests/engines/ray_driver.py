@@ -82,10 +82,10 @@ def work_on(engine: Engine, folder: Path, mischief: str) -> dict[str, Any]:
     }
 
 
-def main(root: Path) -> None:
+def main(root: Path, mischiefs: list[str]) -> None:
     found = {"local": work_on(LocalEngine(), root / "local", "")}
     with open_engine(EngineOptions("ray", RayOptions(workers=2)), Console()) as engine:
-        for mischief in ("", "die once", "fail", "die"):
+        for mischief in mischiefs:
             found[mischief or "ray"] = work_on(engine, root / (mischief or "ray").replace(" ", "-"), mischief)
         with engine.run(Steps(root), [], lambda sums: None) as answers:
             found["nothing"] = list(answers)
@@ -93,4 +93,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

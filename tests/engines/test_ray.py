@@ -20,15 +20,19 @@ from lmteach.teaching.protocol import PartialVerdictsError
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'lmteach[ray]'")
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What became of several works on one cluster."""
-    root = tmp_path_factory.mktemp("ray")
-    command = [sys.executable, Path(__file__).with_name("ray_driver.py"), root]
+def work_on_ray(root: Path, *mischiefs: str) -> dict[str, Any]:
+    """Return what became of works on one cluster, each with a worker that does some mischief."""
+    command = [sys.executable, Path(__file__).with_name("ray_driver.py"), root, *mischiefs]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads((root / "found.json").read_text())
     return told | {"out": done.stdout, "err": done.stderr, "cwd": str(root)}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What became of several works on one cluster."""
+    return work_on_ray(tmp_path_factory.mktemp("ray"), "", "die once", "fail")
 
 
 def test_answers_and_sums_are_those_of_the_local_engine(found: dict[str, Any]) -> None:
@@ -90,7 +94,9 @@ def test_an_error_that_nobody_foresaw_comes_back_with_its_traceback() -> None:
     assert Path(__file__).name in str(again)
 
 
-def test_a_part_that_kills_every_worker_is_given_up(found: dict[str, Any]) -> None:
+@pytest.mark.slow
+def test_a_part_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
+    found = work_on_ray(tmp_path, "die")
     kind, said = found["die"]["error"]
     assert kind == "RunError"
     assert "4 workers died at part 3" in said

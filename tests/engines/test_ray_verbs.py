@@ -25,7 +25,7 @@ Call = Callable[..., tuple[int, str, str]]
 Spawn = Callable[..., subprocess.Popen[str]]
 ON_RAY = ("engine=ray", "ray.workers=2")
 ONE_CORE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as many as a worker gets here
-N_SHARDS, N_ROWS = 10, 150
+N_SHARDS, N_ROWS = 8, 100
 
 
 @pytest.fixture
