@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lmteach.corpus.gold import Gold
 from lmteach.corpus.texts import Texts
 from lmteach.curriculum.context import RunContext
+from lmteach.curriculum.sharded import encode_in_parts
 from lmteach.curriculum.supervision import one_hot
 from lmteach.machine import choose_precision
 from lmteach.metrics.classification import ClassificationScores, score_multi_label, score_single_label
@@ -19,31 +21,30 @@ from lmteach.students.class_student import ClassifierStudent, logits_of, probabi
 from lmteach.tracking.run_folder import RunFolder
 from lmteach.tracking.test_scores import TestScores, name_documents
 
+if TYPE_CHECKING:
+    from lmteach.corpus.corpus import Documents
+
 
 def evaluate_classifier(
     context: RunContext, student: ClassifierStudent, folder: RunFolder | None = None
 ) -> dict[str, Any]:
     """Unseal test gold and score a classifier on it.
 
+    Several ranks classify a part each, but for frozen backbones, whose store the first alone reads and writes.
+
     Args:
         folder: where what each test document scored is kept, for comparisons and reports; None = nowhere.
 
     Returns:
         `student`: metrics by name; `by_name` and `intervals` hold the same under the name `student`; `classes`:
-        each class's f1 and number of documents; `test_documents`.
+        each class's f1 and number of documents; `test_documents`. Nothing on ranks other than the first.
     """
     test = context.corpus.test
     assert test is not None
     multilabel, settings = context.recipe.student.multilabel, context.recipe.evaluation
-    inputs = student.read(Texts.of(test), context.console)
-    with context.console.stage("classify test documents", len(test)) as progress:
-        logits_nC = logits_of(
-            student,
-            inputs,
-            device=context.device,
-            precision=choose_precision(context.recipe.training.precision, context.device),
-            progress=progress.advance,
-        )
+    logits_nC = _classify(context, student, test)
+    if not context.ranks.is_first:
+        return {}
     test.unseal()
     names = context.corpus.labels.names
     p_nC = probabilities(logits_nC, multilabel)
@@ -63,6 +64,30 @@ def evaluate_classifier(
         ],
         "test_documents": len(test),
     }
+
+
+def _classify(context: RunContext, student: ClassifierStudent, test: Documents) -> npt.NDArray[np.float32]:
+    """Return the logits [n, C] of test documents; on ranks other than the first, those of their part."""
+    n_classes = len(context.corpus.labels)
+
+    def classify(rows: slice) -> npt.NDArray[np.float32]:
+        positions = np.arange(rows.start, rows.stop, dtype=np.int64)
+        if not len(positions):
+            return np.zeros((0, n_classes), np.float32)
+        inputs = student.read(Texts.of(test, positions), context.console)
+        with context.console.stage("classify test documents", len(positions)) as progress:
+            return logits_of(
+                student,
+                inputs,
+                device=context.device,
+                precision=choose_precision(context.recipe.training.precision, context.device),
+                progress=progress.advance,
+            )
+
+    n, ranks = len(test), context.ranks
+    if context.recipe.student.tuning == "frozen":
+        return classify(slice(0, n if ranks.is_first else 0))
+    return encode_in_parts(ranks, n, classify, lambda dim: np.empty((n, dim), np.float32))
 
 
 def _keep(context: RunContext, folder: RunFolder, p_nC: Floats, values: dict[str, PerDocument]) -> None:

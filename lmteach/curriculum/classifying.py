@@ -56,7 +56,7 @@ def run_classifier(
             stages = label_documents(context, folder)
             for number, labelled in enumerate(stages):
                 _run_stage(context, folder, labelled, number, last=number == len(stages) - 1)
-        return ranks.share(_finish(context, folder, started) if ranks.is_first else {})
+        return ranks.share(_finish(context, folder, started))
 
 
 def evaluate_classifier_run(context: RunContext, folder: RunFolder) -> dict[str, Any]:
@@ -159,7 +159,12 @@ def _stage(folder: RunFolder, number: int) -> Path:
 
 
 def _finish(context: RunContext, folder: RunFolder, started: float) -> dict[str, Any]:
-    """Unseal test gold, measure, write the final line, print the table."""
+    """Unseal test gold, measure, write the final line, print the table; ranks but the first only take part in it."""
+    test, measured = context.corpus.test, {}
+    if test is not None and test.has_gold:
+        measured = evaluate_classifier(context, reopen_student(folder.student, context.recipe), folder)
+    if not context.ranks.is_first:
+        return {}
     stages = [_stage(folder, number) for number in range(len(list(folder.path.glob("stages/*"))))]
     training = [read_json(path / TRAINING) for path in [*stages, folder.student]]
     final: dict[str, Any] = {
@@ -167,10 +172,8 @@ def _finish(context: RunContext, folder: RunFolder, started: float) -> dict[str,
         "kind": "classifier",
         "supervision": context.recipe.supervision,
         "stages": training,
+        **measured,
     }
-    test = context.corpus.test
-    if test is not None and test.has_gold:
-        final |= evaluate_classifier(context, reopen_student(folder.student, context.recipe), folder)
     if context.recipe.supervision != "gold":
         final["teacher"] = teacher_summary(folder)
     if curve := learning_curve(folder):

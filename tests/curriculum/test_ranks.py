@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import threading
 import time
@@ -13,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributed import PrefixStore, TCPStore
 
 from lmteach.curriculum import watch as watching
+from lmteach.curriculum.class_scores import evaluate_classifier
 from lmteach.curriculum.context import open_context
 from lmteach.curriculum.evaluate import rank_labels
 from lmteach.curriculum.joining import find_place
@@ -28,6 +31,7 @@ from lmteach.curriculum.watch import Listener, connect
 from lmteach.errors import RecipeError, RunError
 from lmteach.recipe.load import load_recipe
 from lmteach.recipe.schema import Recipe, TrainerSection
+from lmteach.students.open_classifier import new_student
 from lmteach.teaching.cost import Budget, Counters, Spent
 from lmteach.teaching.store import Store
 from lmteach.teaching.stored_teacher import StoredTeacher
@@ -327,6 +331,26 @@ def test_ranks_measure_a_student_as_one_would(meet, recipe_file: Path, own_cache
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     np.testing.assert_array_equal(ids, expected_ids)
     assert [len(found) for pair in rest for found in pair] == [0] * 2 * (n - 1)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_ranks_measure_a_classifier_as_one_would(meet, recipe_file: Path, own_cache: Path, n: int) -> None:
+    keys = ["student.kind=classifier", "student.multilabel=true", "curriculum={name: once}"]
+    recipe = load_recipe(str(recipe_file), keys).recipe
+    contexts = [open_context(recipe, Console(quiet=True)) for _ in range(n + 1)]
+    torch.manual_seed(0)
+    students = [new_student(recipe, contexts[0].corpus.labels.names)]
+    students += [copy.deepcopy(students[0]) for _ in range(n)]
+    expected = evaluate_classifier(contexts[-1], students[-1])
+
+    def do(rank: Ranks) -> Any:
+        contexts[rank.rank].ranks = rank
+        return evaluate_classifier(contexts[rank.rank], students[rank.rank])
+
+    first, *rest = together(meet(n), do)
+    assert first["student"] == pytest.approx(expected["student"], abs=1e-6)
+    assert first["classes"] == expected["classes"]
+    assert rest == [{}] * (n - 1)
 
 
 # Places
