@@ -46,16 +46,17 @@ CLASSIFIERS = {
 LAYERS = 3
 
 
-def train_all(weights: str, out: Path) -> None:
-    """Be one of two ranks: train every case under both strategies; keep what came out."""
+def train_all(weights: str, out: Path, cases: dict[str, list[str]]) -> None:
+    """Be one of the ranks: train cases under both strategies; keep what came out."""
     found: dict[Any, Any] = {}
-    trainer = TrainerSection(accelerator="cpu", devices=2, timeout=60)
+    n = int(os.environ["WORLD_SIZE"])
+    trainer = TrainerSection(accelerator="cpu", devices=n, timeout=60)
     place = find_place(trainer)
     assert place is not None
     with joined_ranks(place, trainer) as ranks:
         for strategy in ("ddp", "fsdp"):
-            for case, overrides in (TAGGERS | CLASSIFIERS).items():
-                keys = [f"trainer={{accelerator: cpu, devices: 2, strategy: {strategy}}}"]
+            for case, overrides in cases.items():
+                keys = [f"trainer={{accelerator: cpu, devices: {n}, strategy: {strategy}}}"]
                 train = train_tagger if case in TAGGERS else train_class
                 found[strategy, case] = train(
                     weights, [*COMMON, "training.precision=fp32", *keys, *overrides], out, ranks
@@ -131,27 +132,47 @@ def tiny(minilm1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 NEEDS_CPU = pytest.mark.skipif(not divides_on_cpu(), reason="this torch divides weights on GPUs only")
 
 
-@pytest.fixture(scope="module")
-def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Path]:
-    """What each of two ranks trained, and the folder of what the first saved."""
-    out = tmp_path_factory.mktemp("ranks")
+def run_ranks(n: int, weights: Path, out: Path, cases: dict[str, list[str]]) -> list[Any]:
+    """Train cases on n ranks; return what each trained."""
     program = (
         f"import sys; from pathlib import Path; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"from test_fsdp import train_all; train_all({str(tiny)!r}, Path({str(out)!r}))"
+        f"from test_fsdp import train_all; train_all({str(weights)!r}, Path({str(out)!r}), {cases!r})"
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    common = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    common = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", program],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": port},
+            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
-        for rank in range(2)
+        for rank in range(n)
     ]
-    assert [rank.wait(300) for rank in ranks] == [0, 0]
-    return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(2)], out
+    assert [rank.wait(300) for rank in ranks] == [0] * n
+    return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(n)]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Path]:
+    """What each of two ranks trained, and the folder of what the first saved."""
+    out = tmp_path_factory.mktemp("ranks")
+    return run_ranks(2, tiny, out, TAGGERS | CLASSIFIERS), out
+
+
+@pytest.mark.slow
+@NEEDS_CPU
+def test_weights_that_cannot_be_divided_evenly(tiny: Path, tmp_path: Path) -> None:
+    """Three ranks: two classes leave one without a row of the head, 32 rows leave one with fewer than the others."""
+    ranks = run_ranks(3, tiny, tmp_path, {"full": ["training.gradient_clip=0.05"]})
+    ddp, fsdp = ranks[0]["ddp", "full"], ranks[0]["fsdp", "full"]
+    for name, value in ddp["weights"].items():
+        torch.testing.assert_close(fsdp["weights"][name], value, atol=1e-5, rtol=0)
+    held = [rank["fsdp", "full"]["rank_weight_bytes"] for rank in ranks]
+    assert sum(held) == sum(
+        4 * value.numel() for value in ddp["weights"].values() if value.is_floating_point()
+    )
+    assert held[2] < held[0]
 
 
 @pytest.mark.slow
