@@ -1,4 +1,4 @@
-"""Checked corpora as Arrow files in a cache folder: written once and whole, memory-mapped ever after."""
+"""Checked corpora as Arrow files in a cache folder: written once and whole, read in place ever after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents with random access over an Arrow table, memory-mapped where it lies on disk; gold under seal.
+"""Documents with random access over an Arrow table, left on disk where it lies there; gold under seal.
 
 Shape legend: n documents of a view, m rows of the table behind it.
 """
@@ -54,7 +54,7 @@ class Documents(Sequence[Document]):
 
     @classmethod
     def open(cls, path: Path, fingerprint: str) -> Documents:
-        """Memory-map the Arrow IPC file at `path`.
+        """Open the Arrow IPC file at `path`; its texts stay there.
 
         Raises:
             CorpusError: it is no readable Arrow file.
