@@ -60,6 +60,11 @@ def annotate_ahead(
         TeacherError, StoreError: see there; what was judged is in the store.
     """
     recipe, corpus = context.recipe, context.corpus
+    elsewhere = None if isinstance(engine, LocalEngine) else engine
+    if elsewhere is not None:
+        from lmteach.curriculum.spread import check_shared
+
+        check_shared(elsewhere, recipe.run.store)
     encoder = begin_student(context) if student is None else context.new_encoder(student)
     index = build_index(context, encoder)
     positions = context.first_positions()
@@ -68,8 +73,8 @@ def annotate_ahead(
         todo.append(("dev", corpus.dev, np.arange(len(corpus.dev), dtype=np.int64), recipe.dev.n_judged))
     shortlists = [_candidates(context, encoder, index, docs, rows) for _, docs, rows, _ in todo]
     del encoder, index  # the teacher needs the room
-    if engine is not None and not isinstance(engine, LocalEngine):
-        return _judge_on(engine, context, todo, shortlists)
+    if elsewhere is not None:
+        return _judge_on(elsewhere, context, todo, shortlists)
     judged = []
     with context.teacher() as teacher:
         for (split, documents, _, k), shortlist in zip(todo, shortlists, strict=True):

@@ -33,6 +33,20 @@ Rows = npt.NDArray[np.int64]
 ROWS_A_LOOK = 4096  # judgements looked up in the store at a time
 
 
+def check_shared(engine: Engine, url: str) -> None:
+    """Make sure that an engine's workers can all write to a store.
+
+    Raises:
+        RunError: they cannot.
+    """
+    if engine.n_machines > 1 and parse_url(url).get_backend_name() == "sqlite":
+        raise RunError(
+            "Several machines cannot share a store in SQLite.",
+            where=f"run.store = {url}",
+            mend="Keep it in PostgreSQL: run.store=postgresql+psycopg://USER@HOST/NAME.",
+        )
+
+
 def judge_on(engine: Engine, context: RunContext, asked: Sequence[Asked]) -> list[tuple[Counters, str]]:
     """Have an engine's workers judge, within the run's budget, into the store.
 
@@ -43,17 +57,14 @@ def judge_on(engine: Engine, context: RunContext, asked: Sequence[Asked]) -> lis
         of each split, what was counted and the cap that was reached, or "".
 
     Raises:
-        RunError: the workers cannot share the store, or died.
+        RunError: the workers cannot share the store, have another teacher, or died.
         TeacherError, StoreError: see there; what was judged is in the store.
     """
-    url = context.recipe.run.store
-    if engine.n_machines > 1 and parse_url(url).get_backend_name() == "sqlite":
-        raise RunError(
-            "Several machines cannot share a store in SQLite.",
-            where=f"run.store = {url}",
-            mend="Keep it in PostgreSQL: run.store=postgresql+psycopg://USER@HOST/NAME.",
-        )
-    allowed, stopped = _allot(context, asked)
+    check_shared(engine, context.recipe.run.store)
+    with context.teacher() as teacher:
+        assert isinstance(teacher, StoredTeacher)
+        allowed, stopped = _allot(context, teacher, asked)
+        work = TeacherWork(context.recipe, context.budget, teacher.identity)
     asked = [Asked(a.split, Part(a.judgements, rows)) for a, rows in zip(asked, allowed, strict=True)]
     with scratch_folder(cache_root() / "asked", "") as folder:
         parts = write_parts(folder, asked, engine.n_workers)
@@ -66,7 +77,6 @@ def judge_on(engine: Engine, context: RunContext, asked: Sequence[Asked]) -> lis
                 before, sums = sums.standing.get("documents", 0), now
                 stage.advance(int(now.standing.get("documents", 0) - before), **_shown(now, asked))
 
-            work = TeacherWork(context.recipe, context.budget)
             with engine.run(work, parts, listen) as answers:
                 for _, capped in answers:
                     for split, cap in capped.items():
@@ -74,7 +84,9 @@ def judge_on(engine: Engine, context: RunContext, asked: Sequence[Asked]) -> lis
     return [(_counted(sums, a.split), stopped[a.split]) for a in asked]
 
 
-def _allot(context: RunContext, asked: Sequence[Asked]) -> tuple[list[Rows], dict[str, str]]:
+def _allot(
+    context: RunContext, teacher: StoredTeacher, asked: Sequence[Asked]
+) -> tuple[list[Rows], dict[str, str]]:
     """Return the rows of each split that the cap on judgements has room for, and of each the cap if not for all."""
     stopped = {a.split: "" for a in asked}
     cap = context.budget.judgements
@@ -82,21 +94,19 @@ def _allot(context: RunContext, asked: Sequence[Asked]) -> tuple[list[Rows], dic
         return [np.arange(len(a.judgements), dtype=np.int64) for a in asked], stopped
     left, left_out = cap - context.budget.spent.judgements, set[str]()
     allowed = []
-    with context.teacher() as teacher:
-        assert isinstance(teacher, StoredTeacher)
-        for a in asked:
-            fits = np.zeros(len(a.judgements), np.bool_)
-            for start in range(0, len(fits), ROWS_A_LOOK):
-                window = a.judgements[start : start + ROWS_A_LOOK]
-                for row, n_missing in enumerate(teacher.n_missing(window)):
-                    # A twin of one that is left out costs nothing only beside it.
-                    if n_missing <= left and window[row].document not in left_out:
-                        fits[start + row] = True
-                        left -= n_missing
-                    else:
-                        left_out.add(window[row].document)
-            allowed.append(np.flatnonzero(fits).astype(np.int64))
-            stopped[a.split] = "" if fits.all() else f"budget.judgements = {cap}"
+    for a in asked:
+        fits = np.zeros(len(a.judgements), np.bool_)
+        for start in range(0, len(fits), ROWS_A_LOOK):
+            window = a.judgements[start : start + ROWS_A_LOOK]
+            for row, n_missing in enumerate(teacher.n_missing(window)):
+                # A twin of one that is left out costs nothing only beside it.
+                if n_missing <= left and window[row].document not in left_out:
+                    fits[start + row] = True
+                    left -= n_missing
+                else:
+                    left_out.add(window[row].document)
+        allowed.append(np.flatnonzero(fits).astype(np.int64))
+        stopped[a.split] = "" if fits.all() else f"budget.judgements = {cap}"
     return allowed, stopped
 
 

@@ -12,11 +12,12 @@ from lmteach.curriculum.asked_parts import read_part
 from lmteach.curriculum.context import open_context
 from lmteach.curriculum.judging import yes_above
 from lmteach.engines.protocol import Sums, Tell
+from lmteach.errors import RunError
 from lmteach.recipe.schema import Recipe
 from lmteach.teaching.annotator import annotate
 from lmteach.teaching.cost import Budget, Spent
 from lmteach.teaching.store import Store
-from lmteach.teaching.stored_teacher import StoredTeacher
+from lmteach.teaching.stored_teacher import StoredTeacher, shorten
 from lmteach.tracking.console import Console
 from lmteach.types import Usage
 
@@ -28,17 +29,33 @@ USAGE = tuple(f.name for f in fields(Usage))
 
 @dataclass(frozen=True)
 class TeacherWork:
-    """What is done to each part: its judgements are made by the recipe's teacher and kept in its store."""
+    """What is done to each part: its judgements are made by the recipe's teacher and kept in its store.
+
+    `identity`: that of the teacher where the command was given.
+    """
 
     recipe: Recipe
     budget: Budget
+    identity: str
 
     def open(self) -> TeacherAtWork:
-        """Open the recipe, the store and the teacher."""
+        """Open the recipe, the store and the teacher.
+
+        Raises:
+            RunError: the teacher is another one on this machine.
+            CorpusError, TeacherError, StoreError: see there.
+        """
         with ExitStack() as stack:
             store = stack.enter_context(Store.open(self.recipe.run.store, run=self.recipe.name))
             context = open_context(self.recipe, Console(quiet=True), store=store)
             teacher = stack.enter_context(context.teacher())
+            if teacher.identity != self.identity:
+                raise RunError(
+                    f"A worker's teacher is '{shorten(teacher.identity, 200)}', which is another one in the store than "
+                    f"'{shorten(self.identity, 200)}'.",
+                    where="engine=ray",
+                    mend="Where machines differ, set teacher.precision to bf16 or fp32, not auto.",
+                )
             return TeacherAtWork(teacher, self.budget, yes_above(context), stack.pop_all())
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from lmteach.curriculum.asked_parts import Asked, deal, read_part, write_parts
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.spread import judge_on
+from lmteach.curriculum.teacher_work import TeacherWork
 from lmteach.engines.local import LocalEngine
 from lmteach.engines.protocol import Sums, Work
 from lmteach.engines.scratch import scratch_folder
@@ -235,6 +236,12 @@ def test_machines_cannot_share_a_file(context: RunContext) -> None:
     engine.n_machines = 2
     with pytest.raises(RunError, match="PostgreSQL"):
         judge_on(engine, context, [Asked("train", judgements(1))])
+
+
+def test_a_worker_whose_teacher_is_another_one_is_refused(context: RunContext) -> None:
+    with pytest.raises(RunError, match="'counting', which is another one in the store than 'counted'"):
+        TeacherWork(context.recipe, context.budget, "counted").open()
+    TeacherWork(context.recipe, context.budget, "counting").open().close()
 
 
 def test_a_folder_goes_with_the_work_and_with_the_next(tmp_path: Path) -> None:
