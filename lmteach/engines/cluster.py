@@ -155,12 +155,13 @@ def plan_workers(options: RayOptions, machines: Sequence[Machine]) -> Cluster:
     Raises:
         RunError: the cluster has no room for them, now or ever.
     """
-    n_gpus = int(sum(m.gpus for m in machines))
+    able = [m for m in machines if m.cpus >= 1]  # a head that is kept free of work has none
+    n_gpus = int(sum(m.gpus for m in able))
     gpus = options.gpus if options.gpus is not None else float(n_gpus > 0)
-    n = options.workers or (int(sum(m.gpus // gpus for m in machines)) if gpus else len(machines))
-    n_each = -(-max(n, 1) // len(machines))  # workers of a machine, where they are divided evenly
-    cpus = options.cpus or max(1, int(min(m.cpus for m in machines)) // n_each)
-    room = sum(int(min(m.cpus // cpus, m.gpus // gpus if gpus else m.cpus)) for m in machines)
+    n = options.workers or (int(sum(m.gpus // gpus for m in able)) if gpus else len(able))
+    n_each = -(-max(n, 1) // max(len(able), 1))  # workers of a machine, where they are divided evenly
+    cpus = options.cpus or max(1, int(min((m.cpus for m in able), default=0)) // n_each)
+    room = sum(int(min(m.cpus // cpus, m.gpus // gpus if gpus else m.cpus)) for m in able)
     if room < max(n, 1):
         has = ", ".join(f"{m.cpus:g} cores and {m.gpus:g} GPUs" for m in machines)
         raise RunError(

@@ -53,6 +53,7 @@ def test_wrong_words_are_named(said: Sequence[str], words: Sequence[str]) -> Non
         (RayOptions(gpus=2), [Machine(32, 3), Machine(32, 5)], Cluster(3, 16, 2, 2)),
         (RayOptions(gpus=0), [Machine(32, 4)], Cluster(1, 32, 0, 1)),
         (RayOptions(cpus=3), [Machine(8, 1)], Cluster(1, 3, 1, 1)),
+        (RayOptions(), [Machine(0, 0), Machine(8, 0), Machine(6, 0)], Cluster(2, 6, 0, 3)),
     ],
 )
 def test_workers_share_what_there_is(
@@ -68,6 +69,7 @@ def test_workers_share_what_there_is(
         (RayOptions(gpus=1), [Machine(8, 0)]),
         (RayOptions(workers=3, gpus=1), [Machine(8, 1), Machine(8, 1)]),
         (RayOptions(workers=2, cpus=5), [Machine(8, 0)]),
+        (RayOptions(), [Machine(0, 0)]),
     ],
 )
 def test_workers_that_never_fit_are_refused(options: RayOptions, machines: Sequence[Machine]) -> None:
