@@ -270,6 +270,43 @@ def test_the_repeated_layers_of_a_transformer_are_found(architecture: str, n: in
     assert n_within > sum(p.numel() for p in model.parameters()) * 0.8
 
 
+@pytest.fixture
+def mesh() -> Iterator[Any]:
+    """A mesh of this process alone."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+@NEEDS_CPU
+@pytest.mark.parametrize("bf16", [True, False])
+def test_bf16_weights_are_not_kept_for_the_backward_pass(mesh: Any, minilm1: Path, bf16: bool) -> None:
+    """Weights that autocast itself casts are: a whole bf16 copy on every rank."""
+    encoder = PooledEncoder(str(minilm1), lengths={"document": 8, "search": 8, "label": 8}, dropout=0.0)
+    layer = encoder.model.encoder.layer
+    copied = 2 * sum(p.numel() for p in layer.parameters() if p.ndim == 2)
+    kept: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    batch = encoder.collate(encoder.tokenize(["a text"], "document"))
+    divided = Divided(encoder, mesh, bf16=bf16)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        loss = divided.working(batch).sum()
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
+    assert (sum(storages.values()) > copied) is not bf16
+    assert copied > 1_000_000
+    loss.backward()
+
+
 def test_a_torch_too_old_for_it_is_named_before_labels_are_paid_for(monkeypatch) -> None:
     trainer = TrainerSection(accelerator="cpu", devices=2, strategy="fsdp")
     monkeypatch.setattr("lmteach.curriculum.training.divides_on_cpu", lambda: False)
@@ -314,17 +351,6 @@ def train(module: nn.Module) -> None:
         nn.functional.cross_entropy(module(ids_B), (ids_B + 1) % 7).backward()
         optimizer.step()
         optimizer.zero_grad()
-
-
-@pytest.fixture
-def mesh() -> Iterator[Any]:
-    """A mesh of this process alone."""
-    import torch.distributed as dist
-    from torch.distributed.device_mesh import init_device_mesh
-
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield init_device_mesh("cpu", (1,))
-    dist.destroy_process_group()
 
 
 @NEEDS_CPU
