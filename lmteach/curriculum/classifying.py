@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmteach import weights
 from lmteach.corpus.texts import Texts
@@ -28,6 +28,9 @@ from lmteach.teaching.store import Store
 from lmteach.tracking.class_tables import print_classifier
 from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import RunFolder, read_json, write_json, write_whole
+
+if TYPE_CHECKING:
+    from lmteach.curriculum.class_training import ClassExamples
 
 TRAINING = "training.json"
 
@@ -104,7 +107,7 @@ def train_into(
     seed = recipe.seed + number
     import lightning
 
-    from lmteach.curriculum.class_training import ClassExamples, train_classifier
+    from lmteach.curriculum.class_training import train_classifier
 
     lightning.seed_everything(seed, workers=True, verbose=False)  # the head's first weights are drawn
     labels = context.corpus.labels.names
@@ -114,16 +117,8 @@ def train_into(
         f"stage {number}: {len(train):,} texts to learn, {len(validation or ()):,} to choose the epoch"
     )
     started = time.monotonic()
-    texts = Texts([train.texts, *([] if validation is None else [validation.texts]), *_test_texts(context)])
-    # Together, so that a backbone is loaded once; the other ranks find what the first has kept of it.
-    inputs = ranks.first_then_rest(lambda: student.read(texts, console))
-    learned = ClassExamples(inputs, train.targets_nC, train.weights_n)
-    chosen_by = (
-        None
-        if validation is None
-        else ClassExamples(inputs, validation.targets_nC, validation.weights_n, start=len(train))
-    )
-    student.prepare(inputs, len(train))
+    learned, chosen_by = _read_examples(context, student, train, validation)
+    student.prepare(learned.inputs, len(train))
     read_seconds = time.monotonic() - started
     loggers = context.trackers.training_loggers(f"stage-{number:02d}")
     measured = train_classifier(student, learned, chosen_by, recipe, console, seed, ranks, loggers)
@@ -138,6 +133,24 @@ def train_into(
     context.trackers.metrics(measured, "stage", number)
     chosen = f", validation accuracy {measured['validation_accuracy']:.3f}" if validation is not None else ""
     console.say(f"stage {number}: loss {measured['loss']:.4f} after {measured['epochs']:.0f} epochs{chosen}")
+
+
+def _read_examples(
+    context: RunContext, student: ClassifierStudent, train: LabelledTexts, validation: LabelledTexts | None
+) -> tuple[ClassExamples, ClassExamples | None]:
+    """Return texts to learn and to choose the epoch by, as the student's body takes them.
+
+    Both, and the test documents, are read together, so that a backbone is loaded once; the other ranks find what
+    the first has kept of it.
+    """
+    from lmteach.curriculum.class_training import ClassExamples
+
+    texts = Texts([train.texts, *([] if validation is None else [validation.texts]), *_test_texts(context)])
+    inputs = context.ranks.first_then_rest(lambda: student.read(texts, context.console))
+    learned = ClassExamples(inputs, train.targets_nC, train.weights_n)
+    if validation is None:
+        return learned, None
+    return learned, ClassExamples(inputs, validation.targets_nC, validation.weights_n, start=len(train))
 
 
 def _test_texts(context: RunContext) -> list[Texts]:

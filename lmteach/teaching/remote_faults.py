@@ -123,6 +123,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+_MENDS = {
+    "logprob": "Set `answers: text`, or lower `top_logprobs`, where the model gives no log-probabilities.",
+    "max_tokens": "Set `extra: {max_tokens: null, max_completion_tokens: 1}`.",
+    "temperature": "Set `extra: {temperature: null}`.",
+}
+"""What to change where a server's words about a bad request name a field."""
+
+
 def judge_status(status: int, content: bytes, wait: float | None, key: Secret, base_url: str) -> None:
     """Return where a reply holds an answer; else say what its status means.
 
@@ -145,17 +153,8 @@ def judge_status(status: int, content: bytes, wait: float | None, key: Secret, b
             mend="Add credit or raise the limit, then run again: what was answered is kept.",
         )
     if status in (_UNAUTHORISED, _FORBIDDEN):
-        if key.is_set:
-            state, mend = (
-                f"the key in {key.variable}",
-                f"Put a key that may use this model into {key.variable}.",
-            )
-        elif key.variable:
-            state, mend = "a request without a key", f"Put a key into {key.variable}, which is not set."
-        else:
-            state = "a request without a key"
-            mend = "Put a key into an environment variable and name that: teacher.api_key_env."
-        raise TeacherError(f"The server refuses {state} ({status}): {told}", where=base_url, mend=mend)
+        what, mend = _key_trouble(key)
+        raise TeacherError(f"The server refuses {what} ({status}): {told}", where=base_url, mend=mend)
     if status in _PASSING or status >= 500:
         what = "too many requests (429)" if status == _TOO_MANY else f"an error of the server ({status})"
         raise Again(what, wait, told=told)
@@ -167,15 +166,20 @@ def judge_status(status: int, content: bytes, wait: float | None, key: Secret, b
             where=base_url,
             mend="Check teacher.model and teacher.base_url, which usually ends in /v1.",
         )
-    mends = {
-        "logprob": "Set `answers: text`, or lower `top_logprobs`, where the model gives no log-probabilities.",
-        "max_tokens": "Set `extra: {max_tokens: null, max_completion_tokens: 1}`.",
-        "temperature": "Set `extra: {temperature: null}`.",
-    }
     mend = next(
-        (mend for word, mend in mends.items() if word in told), "`extra` sets or drops (null) fields."
+        (mend for word, mend in _MENDS.items() if word in told), "`extra` sets or drops (null) fields."
     )
     raise TeacherError(f"The server refuses the request ({status}): {told}", where=base_url, mend=mend)
+
+
+def _key_trouble(key: Secret) -> tuple[str, str]:
+    """Return what a server refused, and how to mend it."""
+    if key.is_set:
+        return f"the key in {key.variable}", f"Put a key that may use this model into {key.variable}."
+    if key.variable:
+        return "a request without a key", f"Put a key into {key.variable}, which is not set."
+    mend = "Put a key into an environment variable and name that: teacher.api_key_env."
+    return "a request without a key", mend
 
 
 def _error(content: bytes) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 
 from lmteach.metrics.intervals import Interval
 from lmteach.tracking.figures import bounds, duration, interval, rate
@@ -14,6 +15,7 @@ from lmteach.tracking.report.facts import Cost, RunFacts
 from lmteach.tracking.report.hardest import HardDocument
 from lmteach.tracking.report.html import card, escape, folded, table, tiles
 from lmteach.tracking.report.method import draw_method
+from lmteach.tracking.report.teacher_facts import TeacherFacts
 
 CHARTED = ("p@1", "p@3", "p@5", "psp@5", "r@10", "accuracy", "macro_f1")
 TABLED = ("p@1", "p@3", "p@5", "r@10", "ndcg@5", "psp@1", "psp@3", "psp@5", "psndcg@5", "coverage@5", "accuracy",
@@ -106,42 +108,45 @@ def teacher(facts: RunFacts) -> str:
             (f"{view.n_without:,}", "documents without a yes"),
         ]
     )
-    cards = []
+    return (
+        f"<h2>Teacher</h2><p class='soft'>{escape(found.title)}; the verdicts of cycle {found.cycle} on training "
+        f'documents.</p>{numbers}<div class="grid">{"".join(_teacher_charts(found))}</div>'
+        + "".join(_teacher_tables(found))
+    )
+
+
+def _teacher_charts(found: TeacherFacts) -> Iterator[str]:
     if found.ranks:
         keys = [("blue", "teacher says yes, 95% Wilson interval")]
         if any(row.gold is not None for row in found.ranks):
             keys.append(("orange", "gold"))
         about = "A steep fall means that the student's order is already good."
-        cards.append(card("Yes-rate by place", about, charts.draw_ranks(found), keys))
+        yield card("Yes-rate by place", about, charts.draw_ranks(found), keys)
     if found.recall_by_k and any(found.recall_by_k.values()):
         keys = list(zip(charts.colours(len(found.recall_by_k)), found.recall_by_k, strict=True))
         about = "Gold labels among the first k candidates: what the teacher could find at best."
-        cards.append(card("Shortlist recall by k", about, charts.draw_recall(found), keys))
-    against = ""
+        yield card("Shortlist recall by k", about, charts.draw_recall(found), keys)
+
+
+def _teacher_tables(found: TeacherFacts) -> Iterator[str]:
     if found.gold is not None:
         values = dataclasses.asdict(found.gold)
         rows = [[name, interval(Interval(**values[key]))] for key, name in GOLD_LINES.items()]
-        against = folded("Against gold of training documents", table(["", "95% interval"], rows))
+        yield folded("Against gold of training documents", table(["", "95% interval"], rows))
     ranks = [
         [str(r.rank), rate(r.yes), f"{r.yes.n_unread:,}", _maybe(r.gold), _maybe(r.precision)]
         for r in found.ranks
     ]
+    yield folded(
+        "By place in the shortlist", table(["place", "yes", "unread", "gold", "right of yes"], ranks)
+    )
     uses = [
         [u.name, kind, f"{u.n_yes:,}", f"{u.expected:,.0f}"]
         for kind, some in (("too often", found.overused), ("too rarely", found.underused))
         for u in some
     ]
-    more = folded(
-        "By place in the shortlist", table(["place", "yes", "unread", "gold", "right of yes"], ranks)
-    ) + (
-        folded("Labels used too often or too rarely", table(["label", "used", "yes", "expected"], uses))
-        if uses
-        else ""
-    )
-    return (
-        f"<h2>Teacher</h2><p class='soft'>{escape(found.title)}; the verdicts of cycle {found.cycle} on training "
-        f'documents.</p>{numbers}<div class="grid">{"".join(cards)}</div>{against}{more}'
-    )
+    if uses:
+        yield folded("Labels used too often or too rarely", table(["label", "used", "yes", "expected"], uses))
 
 
 def frequency(facts: RunFacts) -> str:
