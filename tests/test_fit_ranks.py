@@ -186,9 +186,13 @@ def test_a_rank_lost_while_judging_ahead_is_named(
     said = finish(spawn(*arguments), status=1)
     assert re.search(r"lmteach: Rank 1 \(process \d+ on .*\) died: killed by SIGKILL.", said), said
     mark.unlink()
+    left = tmp_path / ".annotate-killed"  # as by a power cut, a while ago
+    left.mkdir()
+    os.utime(left, (0, 0))
     finish(spawn(*arguments))
     asked = questions(tmp_path)
     assert len(asked) == len(set(asked)) == 540
+    assert not list(tmp_path.glob(".annotate-*"))
 
 
 @pytest.mark.slow

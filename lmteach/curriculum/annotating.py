@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from lmteach.curriculum.joining import SCRATCH, find_place, joined_ranks, n_rank
 from lmteach.curriculum.known import run_path
 from lmteach.curriculum.ranks import SOLO, Ranks
 from lmteach.engines.options import EngineOptions, open_engine
+from lmteach.engines.scratch import scratch_folder
 from lmteach.recipe.load import to_yaml
 from lmteach.recipe.schema import Recipe
 from lmteach.teaching.store import Store
@@ -89,16 +88,9 @@ def annotate_part(
         return Ahead(judged, store.place, identities) if ranks.is_first else None
 
 
-@contextmanager
-def _folder(recipe: Recipe) -> Iterator[Path]:
+def _folder(recipe: Recipe) -> AbstractContextManager[Path]:
     """Make a folder beside the run's, where all ranks see it, for as long as the work takes."""
-    beside = run_path(recipe).absolute().parent
-    beside.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".annotate-", dir=beside))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return scratch_folder(run_path(recipe).absolute().parent, ".annotate-")
 
 
 @contextmanager
