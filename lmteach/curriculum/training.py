@@ -10,20 +10,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lmteach.curriculum.datamodule import PseudoLabelDataModule, PseudoLabels
 from lmteach.curriculum.ranks import SOLO, Ranks
-from lmteach.errors import RecipeError
 from lmteach.machine import choose_precision, device_name
 from lmteach.recipe.loss import build_loss
 from lmteach.recipe.schema import Recipe, TrainerSection
 from lmteach.students.biencoder import BiEncoderModule, OptimizerOptions
 from lmteach.students.classifier import ClassifierModule
-from lmteach.students.divided import divides_on_cpu
 from lmteach.students.protocol import Encoder
 from lmteach.tracking.console import Console, Progress
 
@@ -119,21 +116,10 @@ def strategy_of(trainer: TrainerSection) -> str | ModelParallelStrategy:
 
     `fsdp` is its strategy for torch's `fully_shard`, which the modules call themselves: its own `fsdp` wants CUDA.
     One process has nobody to divide weights with.
-
-    Raises:
-        RecipeError: this torch divides weights on GPUs only.
     """
     n = trainer.devices * trainer.num_nodes
-    if trainer.strategy == "fsdp" and n > 1:
-        if device_name(trainer.accelerator) == "cpu" and not divides_on_cpu():
-            raise RecipeError(
-                f"torch {torch.__version__} cannot divide weights among CPU processes; torch 2.7 and later can.",
-                where="trainer.strategy",
-                mend="Update torch, or set trainer.strategy=ddp.",
-            )
-        return ModelParallelStrategy(data_parallel_size=n, tensor_parallel_size=1)
     if trainer.strategy == "fsdp":
-        return "auto"
+        return "auto" if n == 1 else ModelParallelStrategy(data_parallel_size=n, tensor_parallel_size=1)
     return "ddp" if n > 1 and trainer.strategy == "auto" else trainer.strategy
 
 

@@ -85,11 +85,6 @@ class Divided:
         }
 
 
-def divides_on_cpu() -> bool:
-    """Return whether this torch's `fully_shard` works without a GPU (pytorch issue 145935, in 2.7)."""
-    return hasattr(torch.cpu.Stream, "record_event")
-
-
 def divide(owner: LightningModule, module: nn.Module) -> Divided | None:
     """Return a part of a Lightning module divided among the ranks, if its trainer's strategy is for that."""
     from lightning.pytorch.strategies import ModelParallelStrategy

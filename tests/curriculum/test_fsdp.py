@@ -26,7 +26,7 @@ from lmteach.errors import RecipeError
 from lmteach.recipe.load import load_recipe
 from lmteach.recipe.schema import TrainerSection
 from lmteach.students.class_student import ClassCard
-from lmteach.students.divided import Divided, divides_on_cpu, repeated_layers
+from lmteach.students.divided import Divided, repeated_layers
 from lmteach.students.pooled_encoder import PooledEncoder
 from lmteach.students.tuned import TunedStudent
 from lmteach.tracking.console import Console
@@ -129,9 +129,6 @@ def tiny(minilm1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-NEEDS_CPU = pytest.mark.skipif(not divides_on_cpu(), reason="this torch divides weights on GPUs only")
-
-
 def run_ranks(n: int, weights: Path, out: Path, cases: dict[str, list[str]]) -> list[Any]:
     """Train cases on n ranks; return what each trained."""
     program = (
@@ -161,7 +158,6 @@ def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[
 
 
 @pytest.mark.slow
-@NEEDS_CPU
 def test_weights_that_cannot_be_divided_evenly(tiny: Path, tmp_path: Path) -> None:
     """Three ranks: two classes leave one without a row of the head, 32 rows leave one with fewer than the others."""
     ranks = run_ranks(3, tiny, tmp_path, {"full": ["training.gradient_clip=0.05"]})
@@ -176,7 +172,6 @@ def test_weights_that_cannot_be_divided_evenly(tiny: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@NEEDS_CPU
 @pytest.mark.parametrize("case", [*TAGGERS, *CLASSIFIERS])
 def test_fsdp_trains_what_ddp_trains(trained, case: str) -> None:
     """bf16: layer norms and embeddings round their weights too, which autocast alone does not."""
@@ -198,7 +193,6 @@ def test_fsdp_trains_what_ddp_trains(trained, case: str) -> None:
 
 
 @pytest.mark.slow
-@NEEDS_CPU
 @pytest.mark.parametrize("case", [*TAGGERS, *CLASSIFIERS])
 def test_each_rank_holds_half(trained, case: str) -> None:
     ranks, _ = trained
@@ -215,7 +209,6 @@ def test_each_rank_holds_half(trained, case: str) -> None:
 
 
 @pytest.mark.slow
-@NEEDS_CPU
 def test_what_is_left_is_an_ordinary_module(trained) -> None:
     (first, second), _ = trained
     for found in (first, second):
@@ -224,7 +217,6 @@ def test_what_is_left_is_an_ordinary_module(trained) -> None:
 
 
 @pytest.mark.slow
-@NEEDS_CPU
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_the_saved_student_is_whole(trained, tuning: str) -> None:
     """It loads in this process, which knows of no other, and says what DDP's says."""
@@ -281,7 +273,6 @@ def mesh() -> Iterator[Any]:
     dist.destroy_process_group()
 
 
-@NEEDS_CPU
 @pytest.mark.parametrize("bf16", [True, False])
 def test_bf16_weights_are_not_kept_for_the_backward_pass(mesh: Any, minilm1: Path, bf16: bool) -> None:
     """Weights that autocast itself casts are: a whole bf16 copy on every rank."""
@@ -307,14 +298,8 @@ def test_bf16_weights_are_not_kept_for_the_backward_pass(mesh: Any, minilm1: Pat
     loss.backward()
 
 
-def test_a_torch_too_old_for_it_is_named_before_labels_are_paid_for(monkeypatch) -> None:
-    trainer = TrainerSection(accelerator="cpu", devices=2, strategy="fsdp")
-    monkeypatch.setattr("lmteach.curriculum.training.divides_on_cpu", lambda: False)
-    with pytest.raises(RecipeError, match=r"cannot divide weights among CPU processes; torch 2\.7"):
-        strategy_of(trainer)
-    assert strategy_of(TrainerSection(accelerator="cpu", strategy="fsdp")) == "auto", (
-        "one process divides nothing"
-    )
+def test_one_process_divides_nothing() -> None:
+    assert strategy_of(TrainerSection(accelerator="cpu", strategy="fsdp")) == "auto"
 
 
 def test_a_single_number_cannot_be_divided() -> None:
@@ -353,7 +338,6 @@ def train(module: nn.Module) -> None:
         optimizer.zero_grad()
 
 
-@NEEDS_CPU
 def test_a_divided_module_is_whole_again_afterwards(mesh: Any) -> None:
     torch.manual_seed(0)
     ordinary, module = Tied(), Tied()
