@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lmteach.curriculum.calibrating import fit_calibration, raw_cutoff
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.judging import JudgedShortlist, judge
+from lmteach.curriculum.labelling import recipe_rule
 from lmteach.curriculum.open_run import read_run
 from lmteach.curriculum.sample import draw_shortlist
 from lmteach.errors import RunError
@@ -21,7 +22,6 @@ from lmteach.teaching.audit import Verdicts, read_votes
 from lmteach.tracking.run_folder import read_json
 
 if TYPE_CHECKING:
-    from lmteach.recipe.schema import Recipe
     from lmteach.tracking.console import Console
 
 Rows = npt.NDArray[np.int64]
@@ -63,12 +63,6 @@ class Audited:
         """Return the candidates of some rows."""
         s = self.shortlist
         return Shortlist(s.positions_q[rows], s.label_ids_qk[rows], s.scores_qk[rows])
-
-
-def recipe_rule(recipe: Recipe) -> AnnotationRule:
-    """Return a recipe's annotation rule, uncalibrated."""
-    settings = recipe.annotation
-    return AnnotationRule(settings.rule, settings.threshold, settings.quantile, settings.keep)
 
 
 def audit_run(run: Path, console: Console, cycle: int | None = None) -> Audited:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lmteach.curriculum.audited import Audited, Rows, recipe_rule
+from lmteach.curriculum.audited import Audited, Rows
 from lmteach.curriculum.judging import judge, judgements_of
+from lmteach.curriculum.labelling import recipe_rule
 from lmteach.curriculum.variants import title, with_keys, with_prompt
 from lmteach.errors import LmteachError
 from lmteach.teaching.audit import (

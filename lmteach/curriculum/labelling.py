@@ -25,6 +25,7 @@ from lmteach.teaching.annotations import AnnotationRule, Annotations, choose_pos
 if TYPE_CHECKING:
     from lmteach.corpus.corpus import Documents
     from lmteach.curriculum.datamodule import PseudoLabels
+    from lmteach.recipe.schema import Recipe
     from lmteach.students.protocol import Encoder
 
 
@@ -46,9 +47,7 @@ def make_pseudo_labels(
         context, documents, shortlist, context.recipe.search.n_judged, folder / "verdicts.npz"
     )
     ranks, path = context.ranks, folder / "annotations.npz"
-    settings = context.recipe.annotation
-    rule = AnnotationRule(settings.rule, settings.threshold, settings.quantile, settings.keep)
-    rule = calibrated_rule(context, documents, shortlist, judged, rule, folder)
+    rule = calibrated_rule(context, documents, shortlist, judged, recipe_rule(context.recipe), folder)
     annotations = choose_positives(
         judged.scores_nk, judged.label_ids_nk.astype(np.int64), judged.judged_nk, rule
     )
@@ -56,6 +55,12 @@ def make_pseudo_labels(
     if not ranks.is_first:
         annotations = Annotations.load(path)  # one file decides for all
     return pseudo_labels(documents, positions, annotations, labels.texts)
+
+
+def recipe_rule(recipe: Recipe) -> AnnotationRule:
+    """Return a recipe's annotation rule, uncalibrated."""
+    settings = recipe.annotation
+    return AnnotationRule(settings.rule, settings.threshold, settings.quantile, settings.keep)
 
 
 def pseudo_labels(
