@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ class TestExact(SearcherContract):
         return searcher
 
 
+@pytest.mark.skipif(find_spec("scann") is None, reason="scann has no wheels here")
 class TestScann(TestExact):
     least_recall = 0.92
     name = "scann"
