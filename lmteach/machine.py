@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -55,5 +56,17 @@ def has_fast_bf16(device: str) -> bool:
 def choose_precision(wanted: Precision, device: str) -> Literal["fp32", "bf16"]:
     """Return `wanted`, or for `auto` the faster of the two on this device."""
     if wanted == "auto":
-        return "bf16" if has_fast_bf16(device) else "fp32"
+        wanted = "bf16" if has_fast_bf16(device) else "fp32"
+    if wanted == "bf16" and device == "cpu":
+        _keep_few_kernels()
     return wanted
+
+
+def _keep_few_kernels() -> None:
+    """Bound what oneDNN keeps of the bf16 products it compiled: half a megabyte for each shape of a batch.
+
+    Its own bounds are 1024 shapes in each of several caches. Measured over batches of texts: a gigabyte of memory, and
+    no time saved.
+    """
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(name, "64")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,23 @@ def test_bf16_is_fast_where_the_processor_says_so(
 
 def test_bf16_is_not_fast_on_other_devices() -> None:
     assert machine.has_fast_bf16("mps") is False
+
+
+SHAPES = """
+import resource, torch
+from lmteach.machine import choose_precision
+choose_precision("bf16", "cpu")
+weight = torch.ones(64, 32, dtype=torch.bfloat16)
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+torch.ones(700, 32, dtype=torch.bfloat16) @ weight.T
+before = peak()
+for n in range(2, 700):
+    torch.ones(n, 32, dtype=torch.bfloat16) @ weight.T
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not machine.has_fast_bf16("cpu"), reason="this machine multiplies bf16 by other means")
+def test_what_was_compiled_for_batches_of_every_shape_is_let_go() -> None:
+    done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 120, "megabytes"
