@@ -120,6 +120,7 @@ class LengthSortedBatches(Sampler[list[int]]):
         self.drop_last = drop_last and len(lengths) >= batch_size * n_ranks
         self.epoch = epoch
         self.rank, self.n_ranks = rank, n_ranks
+        self.sampler = self  # Lightning 2.5 asks batch samplers for theirs, to warn of shuffled validation
 
     def __len__(self) -> int:
         share = self.batch_size * self.n_ranks
