@@ -72,8 +72,10 @@ class PooledEncoder(nn.Module):
     def packed(self, precision: Literal["fp32", "bf16"]) -> Reader | None:
         """Return a faster way from token ids to vectors, with the weights as they are now.
 
-        None: there is none for this family or device.
+        None: there is none for this family or device, or a subclass has a forward of its own.
         """
+        if type(self).forward is not PooledEncoder.forward:
+            return None
         try:
             reader = PackedBert(self.model, torch.bfloat16 if precision == "bf16" else torch.float32)
         except UnsupportedError:
