@@ -66,7 +66,9 @@ def _keep_few_kernels() -> None:
     """Bound what oneDNN keeps of the bf16 products it compiled: half a megabyte for each shape of a batch.
 
     Its own bounds are 1024 shapes in each of several caches. Measured over batches of texts: a gigabyte of memory, and
-    no time saved.
+    no time saved. Fewer than the layers of one batch need (two products for each length among 2,048 tokens, 130 at
+    most) would have each of them compiled again for every layer: with 64, batches of unlike lengths took 1.75 times
+    as long.
     """
     for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(name, "64")
+        os.environ.setdefault(name, "160")

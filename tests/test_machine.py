@@ -83,4 +83,4 @@ print(peak() - before)
 @pytest.mark.skipif(not machine.has_fast_bf16("cpu"), reason="this machine multiplies bf16 by other means")
 def test_what_was_compiled_for_batches_of_every_shape_is_let_go() -> None:
     done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 120, "megabytes"
+    assert int(done.stdout) < 250, "megabytes; 450 without a bound"
