@@ -121,14 +121,26 @@ class ExactIndex:
         """
         norms_q = torch.linalg.vector_norm(queries_qD.double(), dim=1)
         floors_q = floors_q - self._summing_error * norms_q * self._label_norm
-        found: list[list[torch.Tensor]] = [[] for _ in range(len(queries_qD))]
+        floors_q1 = torch.nextafter(floors_q.float(), torch.tensor(-torch.inf, device=floors_q.device))[
+            :, None
+        ]
+        rows, ids = [], []
+        # Room for one block's scores, kept: made anew beside the few ids that stay of each, it would leave holes in
+        # memory that no later block fits into (1.4 GB of them over a million labels).
+        n_rows = min(len(self), _LABEL_ROWS)
+        scores_qb = queries_qD.new_empty(len(queries_qD), n_rows)
+        reach_qb = torch.empty(scores_qb.shape, dtype=torch.bool, device=scores_qb.device)
         for start, labels_bD in _blocks(self._labels_lD):
-            reach_qb = (queries_qD @ labels_bD.T).double() >= floors_q[:, None]
-            for row, ids in enumerate(_ids_by_row(reach_qb)):
-                found[row].append(ids + start)
+            if len(labels_bD) < n_rows:  # the last one
+                scores_qb, reach_qb = scores_qb[:, : len(labels_bD)], reach_qb[:, : len(labels_bD)]
+            torch.mm(queries_qD, labels_bD.T, out=scores_qb)
+            torch.ge(scores_qb, floors_q1, out=reach_qb)
+            here, own = np.nonzero(reach_qb.cpu().numpy())
+            rows.append(here)
+            ids.append(own + start)
         results = []
-        for row, parts in enumerate(found):
-            ids_1c = torch.cat(parts)[None]
+        for row, ids_1c in enumerate(_by_row(np.concatenate(rows), np.concatenate(ids), len(queries_qD))):
+            ids_1c = ids_1c.to(queries_qD.device)[None]
             results.append(_best(ids_1c, self._scores(queries_qD[row : row + 1], ids_1c), k))
         return torch.cat([ids for ids, _ in results]), torch.cat([scores for _, scores in results])
 
@@ -200,8 +212,10 @@ def _blocks(rows_lD: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         yield start, rows_lD[start : start + _LABEL_ROWS]
 
 
-def _ids_by_row(mask_qb: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return torch.split(mask_qb.nonzero()[:, 1], mask_qb.sum(1).tolist())
+def _by_row(rows_n: Ids, ids_n: Ids, n_rows: int) -> tuple[torch.Tensor, ...]:
+    """Return the ids of each row, ascending."""
+    order = np.lexsort((ids_n, rows_n))
+    return torch.split(torch.from_numpy(ids_n[order]), np.bincount(rows_n, minlength=n_rows).tolist())
 
 
 @contextmanager
