@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, ClassVar
 
 import pytest
@@ -95,6 +96,9 @@ HEAD_FAULTS: dict[str, str | None] = {
 }
 
 
+MADE = itertools.count()
+
+
 class FaultyModule(nn.Module):
     def __init__(self, fault: str, in_dim: int, n_classes: int) -> None:
         super().__init__()
@@ -106,9 +110,7 @@ class FaultyModule(nn.Module):
             self.hidden = torch.randn(n_classes)
         if fault == "unseeded":
             with torch.no_grad():
-                self.layer.bias.copy_(
-                    torch.randn(n_classes, generator=torch.Generator().manual_seed(id(self) % 2**31))
-                )
+                self.layer.bias.fill_(next(MADE))
         if fault == "still":
             with torch.no_grad():
                 self.layer.weight.zero_()
