@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lmteach.curriculum.dealing import deal
 from lmteach.types import Judgement
 
 PARTS_A_WORKER = 4  # at least, so that none is idle for long while another does the last one
@@ -24,7 +24,7 @@ class Asked:
 
 def write_parts(folder: Path, asked: Sequence[Asked], n_workers: int) -> list[Path]:
     """Write the judgements of each part to a Parquet file; return the files, those of the first split first."""
-    texts = [_Texts(a.judgements) for a in asked]
+    texts = [(judgement.document for judgement in a.judgements) for a in asked]
     sizes = [len(a.judgements) for a in asked]
     n_parts = [min(n, max(PARTS_A_WORKER * n_workers, -(-n // LARGEST_PART))) for n in sizes]
     paths = []
@@ -38,44 +38,6 @@ def write_parts(folder: Path, asked: Sequence[Asked], n_workers: int) -> list[Pa
             paths.append(folder / f"judgements-{number:06d}.parquet")
             _write(paths[-1], rows)
     return paths
-
-
-def deal(texts: Sequence[Sequence[str]], n_parts: Sequence[int]) -> list[list[list[int]]]:
-    """Deal each split's rows to its parts in turn, equal texts to the same part, whichever split they are of.
-
-    So no two workers ask about one text at the same time.
-
-    Args:
-        texts: of each split.
-        n_parts: how many parts each split gets, 0 where it has no rows.
-
-    Returns:
-        of each part the rows of each split: a later split's rows in an earlier one's part are those with its texts.
-    """
-    keys: dict[bytes, int] = {}
-    turn, first = [0] * len(texts), [sum(n_parts[:split]) for split in range(len(texts))]
-    dealt: list[list[list[int]]] = [[[] for _ in texts] for _ in range(sum(n_parts))]
-    for split, column in enumerate(texts):
-        for row, text in enumerate(column):
-            key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
-            if key not in keys:
-                keys[key] = first[split] + turn[split] % n_parts[split]
-                turn[split] += 1
-            dealt[keys[key]][split].append(row)
-    return dealt
-
-
-class _Texts(Sequence[str]):
-    """The documents of judgements, one by one."""
-
-    def __init__(self, judgements: Sequence[Judgement]) -> None:
-        self._judgements = judgements
-
-    def __len__(self) -> int:
-        return len(self._judgements)
-
-    def __getitem__(self, row: Any) -> Any:
-        return self._judgements[row].document
 
 
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,7 +6,6 @@ Shape legend: n documents, k candidates of each, m of the documents on one rank,
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.curriculum.dealing import deal
 from lmteach.teaching.annotator import AnnotatedBatch
 from lmteach.teaching.cost import Budget, Counters, Spent
 from lmteach.tracking.arrays import read_arrays, write_arrays
@@ -45,19 +45,6 @@ class Part(Sequence[Judgement]):
         )
 
 
-def split_rows(judgements: Sequence[Judgement], n_ranks: int) -> list[npt.NDArray[np.int64]]:
-    """Return the rows of each rank: documents in turn, but equal texts together, so that none is paid for twice."""
-    digests = (
-        hashlib.blake2b(j.document.encode("utf-8", "surrogatepass"), digest_size=8) for j in judgements
-    )
-    keys_n = np.fromiter((int.from_bytes(d.digest(), "little") for d in digests), np.uint64, len(judgements))
-    _, first, group_n = np.unique(keys_n, return_index=True, return_inverse=True)
-    turn = np.empty(len(first), dtype=np.int64)
-    turn[np.argsort(first)] = np.arange(len(first))
-    rank_n = turn[group_n] % n_ranks
-    return [np.flatnonzero(rank_n == rank).astype(np.int64) for rank in range(n_ranks)]
-
-
 def ask_in_parts(context: RunContext, judgements: Sequence[Judgement], annotate: Annotate) -> AnnotatedBatch:
     """Have every rank annotate its part within its share of the budget; return the whole on all ranks.
 
@@ -67,7 +54,7 @@ def ask_in_parts(context: RunContext, judgements: Sequence[Judgement], annotate:
         annotate: called with this rank's judgements, its budget, and what keeps what it has spent so far.
     """
     ranks = context.ranks
-    rows = split_rows(judgements, ranks.n)
+    rows = [part[0] for part in deal([(j.document for j in judgements)], [ranks.n])]
     budget, before = context.budget.share(ranks.rank, ranks.n), context.counters.copy()
     kept = SpentPart(context.spent_path, ranks.rank, dataclasses.replace(context.budget.spent))
     said = annotate(Part(judgements, rows[ranks.rank]), budget, lambda: kept.save(budget.spent))

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.distributed import PrefixStore, TCPStore
 
 from lmteach.curriculum import watch as watching
@@ -26,7 +24,7 @@ from lmteach.curriculum.evaluate import rank_labels
 from lmteach.curriculum.joining import find_place
 from lmteach.curriculum.judging import ask
 from lmteach.curriculum.ranks import SOLO, Ranks
-from lmteach.curriculum.sharded import SpentPart, encode_in_parts, restore_spent, split_rows
+from lmteach.curriculum.sharded import SpentPart, encode_in_parts, restore_spent
 from lmteach.curriculum.watch import Listener, connect
 from lmteach.errors import RecipeError, RunError
 from lmteach.recipe.load import load_recipe
@@ -183,16 +181,6 @@ def test_a_rank_that_ends_before_it_came_is_not_waited_for() -> None:
 
 
 # A teacher's work
-
-
-@given(st.lists(st.sampled_from("abcdefgh"), max_size=40), st.integers(1, 5))
-def test_every_document_is_one_ranks_and_equal_ones_the_same_ranks(texts: list[str], n: int) -> None:
-    parts = split_rows([Judgement(text, ("x",)) for text in texts], n)
-    assert sorted(i for part in parts for i in part.tolist()) == list(range(len(texts)))
-    owner = {i: rank for rank, part in enumerate(parts) for i in part.tolist()}
-    assert all(owner[i] == owner[texts.index(text)] for i, text in enumerate(texts))
-    distinct = [len({texts[i] for i in part}) for part in parts]
-    assert max(distinct) - min(distinct) <= 1
 
 
 class Lengths:

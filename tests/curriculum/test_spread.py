@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from lmteach.curriculum.asked_parts import Asked, deal, read_part, write_parts
+from lmteach.curriculum.asked_parts import Asked, read_part, write_parts
 from lmteach.curriculum.context import RunContext, open_context
 from lmteach.curriculum.spread import judge_on
 from lmteach.curriculum.teacher_work import TeacherWork
@@ -56,28 +54,6 @@ class CountingTeacher:
     def close(self):
         pass
 """
-
-texts = st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=30), min_size=1, max_size=3)
-
-
-@given(texts, st.integers(1, 5))
-def test_rows_are_dealt_once_and_twins_together(columns: list[list[str]], n: int) -> None:
-    n_parts = [min(n, len(column)) for column in columns]
-    parts = deal(columns, n_parts)
-    assert len(parts) == sum(n_parts)
-    for split, column in enumerate(columns):
-        assert sorted(row for part in parts for row in part[split]) == list(range(len(column)))
-    places: dict[str, set[int]] = {}
-    for number, part in enumerate(parts):
-        for split, rows in enumerate(part):
-            assert rows == sorted(rows)
-            for row in rows:
-                places.setdefault(columns[split][row], set()).add(number)
-    assert all(len(numbers) == 1 for numbers in places.values())
-    first = len(set(columns[0]))
-    sizes = [len({columns[0][row] for row in part[0]}) for part in parts[: n_parts[0]]]
-    assert sum(sizes) == first
-    assert not sizes or max(sizes) - min(sizes) <= 1
 
 
 def test_a_part_is_read_as_it_was_written(tmp_path: Path) -> None:
