@@ -15,8 +15,7 @@ from lmteach.curriculum.context import RunContext
 from lmteach.curriculum.judging import judge, judgements_of
 from lmteach.curriculum.known import run_path
 from lmteach.curriculum.open_run import read_run
-from lmteach.curriculum.shortlisting import build_index, encode_documents, search
-from lmteach.engines.local import LocalEngine
+from lmteach.curriculum.shortlisting import build_index, find_candidates, make_shortlist_at
 from lmteach.errors import RunError
 from lmteach.search.shortlist import Shortlist
 from lmteach.teaching.cost import Counters
@@ -60,11 +59,10 @@ def annotate_ahead(
         TeacherError, StoreError: see there; what was judged is in the store.
     """
     recipe, corpus = context.recipe, context.corpus
-    elsewhere = None if isinstance(engine, LocalEngine) else engine
-    if elsewhere is not None:
+    if engine is not None:
         from lmteach.curriculum.spread import check_shared
 
-        check_shared(elsewhere, recipe.run.store)
+        check_shared(engine, recipe.run.store)
     encoder = begin_student(context) if student is None else context.new_encoder(student)
     index = build_index(context, encoder)
     positions = context.first_positions()
@@ -73,8 +71,8 @@ def annotate_ahead(
         todo.append(("dev", corpus.dev, np.arange(len(corpus.dev), dtype=np.int64), recipe.dev.n_judged))
     shortlists = [_candidates(context, encoder, index, docs, rows) for _, docs, rows, _ in todo]
     del encoder, index  # the teacher needs the room
-    if elsewhere is not None:
-        return _judge_on(elsewhere, context, todo, shortlists)
+    if engine is not None:
+        return _judge_on(engine, context, todo, shortlists)
     judged = []
     with context.teacher() as teacher:
         for (split, documents, _, k), shortlist in zip(todo, shortlists, strict=True):
@@ -109,15 +107,10 @@ def _candidates(
     positions: npt.NDArray[np.int64],
 ) -> Shortlist:
     """Return documents' nearest labels; of several ranks the first searches for all."""
-    vectors = encode_documents(context, encoder, documents, positions)
-    ranks, path = context.ranks, context.ranks.scratch / f"shortlist-{context.ranks.n_calls}.npz"
-    if ranks.n == 1:
-        return search(context, index, vectors, positions)
-    if ranks.is_first:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        search(context, index, vectors, positions).save(path)
-    ranks.barrier()
-    return Shortlist.load(path)
+    if context.ranks.n == 1:
+        return find_candidates(context, encoder, index, documents, positions)
+    path = context.ranks.scratch / f"shortlist-{context.ranks.n_calls}.npz"
+    return make_shortlist_at(path, context, encoder, index, documents, positions)
 
 
 def begin_student(context: RunContext) -> Encoder:

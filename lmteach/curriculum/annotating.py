@@ -41,7 +41,7 @@ def annotate(
     Several processes share the documents as in `fit`.
 
     Args:
-        engine: another one than this machine's own processes has workers of its own.
+        engine: where the teacher judges; None or the local one = in the recipe's own processes.
 
     Returns:
         None on a rank that is not the first: that one speaks for all.
@@ -80,7 +80,7 @@ def annotate_part(
     ranks.barrier()
     with (
         Store.open(recipe.run.store, run=recipe.name) as store,
-        open_engine(options or EngineOptions(), console) as engine,
+        nullcontext() if options is None else open_engine(options, console) as engine,
     ):
         context.store = store
         identities = [teacher.identity for teacher in teachers if teacher.scope != "none"]

@@ -27,18 +27,30 @@ def make_or_load_shortlist(
     positions: npt.NDArray[np.int64],
     path: Path,
 ) -> Shortlist:
-    """Return the documents' nearest labels by `encoder`, from `path` where they are already.
+    """Return the documents' nearest labels by `encoder`, from `path` where they are already."""
+    if context.ranks.share(path.is_file()):
+        return Shortlist.load(path)
+    return make_shortlist_at(path, context, encoder, build_index(context, encoder), documents, positions)
+
+
+def make_shortlist_at(
+    path: Path,
+    context: RunContext,
+    encoder: Encoder,
+    searcher: Searcher,
+    documents: Documents,
+    positions: npt.NDArray[np.int64],
+) -> Shortlist:
+    """Write the documents' nearest labels to `path` and return them.
 
     Several ranks encode a part of the documents each; the first searches for all: two builds of an approximate
     index differ.
     """
-    ranks = context.ranks
-    if not ranks.share(path.is_file()):
-        searcher = build_index(context, encoder)
-        vectors = encode_documents(context, encoder, documents, positions)
-        if ranks.is_first:
-            search(context, searcher, vectors, positions).save(path)
-        ranks.barrier()
+    vectors = encode_documents(context, encoder, documents, positions)
+    if context.ranks.is_first:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        search(context, searcher, vectors, positions).save(path)
+    context.ranks.barrier()
     return Shortlist.load(path)
 
 
