@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+# Texts tokenized and sorted by length at a time: bounds memory, and is wide enough to fill batches evenly.
+WINDOW = 16_384
+
 
 def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Yield the positions of texts of like length, the longest first, `batch_tokens` padded tokens at most.

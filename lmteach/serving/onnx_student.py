@@ -11,7 +11,7 @@ import numpy as np
 
 from lmteach.errors import LmteachError, RunError
 from lmteach.students.tags import Tags, nearest_tags
-from lmteach.token_batches import token_batches
+from lmteach.token_batches import WINDOW, token_batches
 
 if TYPE_CHECKING:
     from lmteach.search.protocol import Vectors
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lmteach.students.protocol import Kind
 
 BATCH_TOKENS = 2048  # padded tokens a run at most
-WINDOW = 16_384  # texts tokenized and sorted by length at a time
 
 
 class OnnxTagger:

@@ -22,11 +22,10 @@ from lmteach.errors import LmteachError, RecipeError, TeacherError
 from lmteach.machine import choose_precision
 from lmteach.recipe.check_classifier import backbone_name
 from lmteach.recipe.schema import BackboneSection
-from lmteach.students.encode import WINDOW
 from lmteach.students.packed_reader import PackedReader, packed_reader, pool_flat
 from lmteach.students.pooled_encoder import n_positions
 from lmteach.teaching.causal.generic import UnsupportedError
-from lmteach.token_batches import token_batches
+from lmteach.token_batches import WINDOW, token_batches
 
 BATCH_TOKENS = {"cpu": 2048}  # padded tokens a forward; 16,384 elsewhere, where all layers must fit
 FLAT_POOLINGS = {"mean", "first", "last"}

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from lmteach.errors import LmteachError, RecipeError, RunError
-from lmteach.students.encode import WINDOW, packed_reader
+from lmteach.students.encode import packed_reader, reading
 from lmteach.students.protocol import Reader
 from lmteach.students.tagger import Tags
-from lmteach.token_batches import token_batches
+from lmteach.token_batches import WINDOW, token_batches
 from lmteach.tracking.console import Console
 from lmteach.tracking.run_folder import write_json
 
@@ -119,25 +119,18 @@ def logits_of(
     Raises:
         LmteachError: the body returned NaN or infinity.
     """
-    body, found = student.body, []
-    was_training = body.training
-    body.eval().to(device)
-    kinds: dict[str, Any] = {"device_type": device.partition(":")[0], "dtype": torch.bfloat16}
-    order: list[int] = []
+    found, order = [], list[int]()
     reader = reader or packed_reader(student, device, precision)
-    try:
-        with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16" and reader is None):
-            for places in _batches(inputs.lengths_n, BATCH_TOKENS.get(device, 65_536)):
-                if reader is not None and isinstance(inputs, TokenizedInputs):
-                    logits_BC = reader(inputs.ids(places))
-                else:
-                    logits_BC = body(moved(inputs.collate(places), device))
-                found.append(logits_BC.float().cpu().numpy())
-                order += places
-                if progress is not None:
-                    progress(len(places))
-    finally:
-        body.train(was_training)
+    with reading(student.body, device, precision if reader is None else "fp32"):
+        for places in _batches(inputs.lengths_n, BATCH_TOKENS.get(device, 65_536)):
+            if reader is not None and isinstance(inputs, TokenizedInputs):
+                logits_BC = reader(inputs.ids(places))
+            else:
+                logits_BC = student.body(moved(inputs.collate(places), device))
+            found.append(logits_BC.float().cpu().numpy())
+            order += places
+            if progress is not None:
+                progress(len(places))
     logits_nC: npt.NDArray[np.float32] = np.concatenate(found)[np.argsort(order)]
     if not np.isfinite(logits_nC).all():
         raise LmteachError(

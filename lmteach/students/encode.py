@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,14 +12,10 @@ import torch
 
 from lmteach.errors import LmteachError
 from lmteach.students.protocol import Encoder, Kind, Packable, Reader
-from lmteach.token_batches import token_batches
+from lmteach.token_batches import WINDOW, token_batches
 
 if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
-
-WINDOW = (
-    16_384  # texts tokenized and sorted at a time: bounds memory, and is wide enough to fill batches evenly
-)
 
 
 def encode_texts(
@@ -49,33 +46,42 @@ def encode_texts(
     """
     assert isinstance(encoder, torch.nn.Module)
     vectors = np.empty((len(texts), encoder.dim), dtype=np.float32) if out is None else out
-    was_training = encoder.training
     budget = batch_tokens or (2048 if device == "cpu" else 65_536)
-    encoder.eval().to(device)
-    kinds: dict[str, Any] = {"device_type": device.partition(":")[0], "dtype": torch.bfloat16}
     reader = reader or packed_reader(encoder, device, precision)
-    try:
-        with torch.inference_mode(), torch.autocast(**kinds, enabled=precision == "bf16" and reader is None):
-            for start in range(0, len(texts), WINDOW):
-                window = texts[start : start + WINDOW]
-                token_ids = encoder.tokenize(window, kind)
-                for places in token_batches([len(ids) for ids in token_ids], budget):
-                    batch = [token_ids[i] for i in places]
-                    read = reader or (lambda ids: encoder(_move(encoder.collate(ids), device)))
-                    output_BD = read(batch).float().cpu().numpy()
-                    bad = ~np.isfinite(output_BD).all(axis=1)
-                    if bad.any():
-                        raise LmteachError(
-                            f"The encoder returned NaN or infinity for {bad.sum()} of {len(places)} texts.",
-                            where=f"text {start + places[int(bad.argmax())]}",
-                            mend="Training diverged: try a lower training.lr, or training.precision=fp32.",
-                        )
-                    vectors[start + np.asarray(places)] = output_BD
-                    if progress is not None:
-                        progress(len(places))
-    finally:
-        encoder.train(was_training)
+    read = reader or (lambda ids: encoder(_move(encoder.collate(ids), device)))
+    with reading(encoder, device, precision if reader is None else "fp32"):
+        for start in range(0, len(texts), WINDOW):
+            token_ids = encoder.tokenize(texts[start : start + WINDOW], kind)
+            for places in token_batches([len(ids) for ids in token_ids], budget):
+                output_BD = read([token_ids[i] for i in places]).float().cpu().numpy()
+                bad = ~np.isfinite(output_BD).all(axis=1)
+                if bad.any():
+                    raise LmteachError(
+                        f"The encoder returned NaN or infinity for {bad.sum()} of {len(places)} texts.",
+                        where=f"text {start + places[int(bad.argmax())]}",
+                        mend="Training diverged: try a lower training.lr, or training.precision=fp32.",
+                    )
+                vectors[start + np.asarray(places)] = output_BD
+                if progress is not None:
+                    progress(len(places))
     return vectors
+
+
+@contextmanager
+def reading(module: torch.nn.Module, device: str, autocast: Literal["fp32", "bf16"]) -> Iterator[None]:
+    """Have a module read on a device, in eval mode and without gradients; its mode is restored afterwards.
+
+    Args:
+        autocast: bf16 where its own forward computes in it; a packed one has its weights in the right type.
+    """
+    was_training = module.training
+    module.eval().to(device)
+    mixed = torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=autocast == "bf16")
+    try:
+        with torch.inference_mode(), mixed:
+            yield
+    finally:
+        module.train(was_training)
 
 
 def packed_reader(model: Any, device: str, precision: Literal["fp32", "bf16"]) -> Reader | None:

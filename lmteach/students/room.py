@@ -15,9 +15,10 @@ from typing import IO, Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.token_batches import WINDOW
+
 LARGEST = 1 << 30  # bytes of one array in memory
 LARGEST_TOKENS = 1 << 28  # bytes of token ids in memory
-WINDOW = 16_384  # texts tokenized at a time
 
 
 def new_vectors(n: int, dim: int, folder: Path | None = None) -> npt.NDArray[np.float32]:
