@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pass:
-    """One backbone, or several on the same weights, that would read texts once; None = not known.
+    """One backbone, or several on the same weights, that would read texts once.
 
     Attributes:
         title: the backbones' names.
         n_texts: distinct texts that the run needs vectors of.
         n_to_read: those that the store lacks.
         tokens_each: of a text, where the backbone cuts it.
-        bytes_each: that a text's vectors take on disk.
+        bytes_each: that a text's vectors take on disk; None = not known.
         sample: some texts to read, for a probe.
         sections: of the backbones.
     """
@@ -45,7 +46,7 @@ class Pass:
     title: str
     n_texts: int
     n_to_read: int
-    tokens_each: float | None
+    tokens_each: float
     tokens_how: str
     bytes_each: int | None
     sections: list[BackboneSection]
@@ -59,7 +60,7 @@ class Extraction:
     backbones: str
     texts: int
     to_read: int
-    tokens: float | None
+    tokens: float
     tokens_how: str
     seconds: float | None
     seconds_how: str
@@ -156,15 +157,13 @@ def _pass(sections: list[BackboneSection], n_texts: int, n_to_read: int, sample:
     return Pass(title, n_texts, n_to_read, tokens_each, how, bytes_each, sections, sample)
 
 
-def _tokens(folder: Path | None, cut: int, sample: list[str]) -> tuple[float | None, str]:
+def _tokens(folder: Path | None, cut: int, sample: list[str]) -> tuple[float, str]:
     if not sample:
         return float(cut), f"texts are assumed to fill {cut} tokens"
     tokenizer = _tokenizer(folder)
     if tokenizer is None:
-        each = [min(cut, len(text) / CHARACTERS_A_TOKEN) for text in sample]
-        return sum(each) / len(
-            each
-        ), f"at {CHARACTERS_A_TOKEN:g} characters a token; its tokenizer is not here"
+        each = fmean(min(cut, len(text) / CHARACTERS_A_TOKEN) for text in sample)
+        return each, f"at {CHARACTERS_A_TOKEN:g} characters a token; its tokenizer is not here"
     cut = min(cut, tokenizer.model_max_length)
     ids = tokenizer(sample, truncation=True, max_length=cut)["input_ids"]
     return sum(map(len, ids)) / len(ids), f"by its tokenizer on {len(ids)} texts, cut at {cut}"
@@ -222,7 +221,7 @@ def cost_pass(
         probe: whose seconds count instead of an estimate.
         machine_flops: rate of matrix products of the machine that will read; None = this one is measured.
     """
-    tokens = None if planned.tokens_each is None else planned.tokens_each * planned.n_to_read
+    tokens = planned.tokens_each * planned.n_to_read
     seconds, how = _seconds(recipe, planned, tokens, probe, machine_flops)
     n_bytes = None if planned.bytes_each is None else planned.bytes_each * planned.n_to_read
     return Extraction(
@@ -240,14 +239,12 @@ def cost_pass(
 def _seconds(
     recipe: Recipe,
     planned: Pass,
-    tokens: float | None,
+    tokens: float,
     probe: ReadingProbe | None,
     machine_flops: float | None,
 ) -> tuple[float | None, str]:
     if not planned.n_to_read:
         return 0.0, "all vectors are in the store"
-    if tokens is None:
-        return None, "not known without the tokens"
     if probe is not None:
         how = f"a probe of {probe.n_texts} texts in {probe.seconds:.1f} s"
         return tokens * probe.seconds / max(1.0, probe.n_tokens), how

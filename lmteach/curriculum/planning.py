@@ -108,9 +108,9 @@ def lay_groundwork(
     sizes, corpus = measure_corpus(recipe)
     check_label_count(recipe, sizes.labels)
     if recipe.student.kind == "classifier" and recipe.supervision == "gold":
-        gold = Groundwork(recipe, sizes, corpus, [], notes=["The labels are gold: no teacher is asked."])
-        gold.passes = plan_passes(recipe, sizes, corpus, n_sample)
-        return gold
+        notes = ["The labels are gold: no teacher is asked."]
+        passes = plan_passes(recipe, sizes, corpus, n_sample)
+        return Groundwork(recipe, sizes, corpus, [], notes=notes, passes=passes)
     if recipe.student.kind == "classifier":
         return _lay_for_classes(recipe, sizes, corpus, console, n_sample)
     parts = [part for part in teacher_parts(recipe.teacher) if part.judges]
