@@ -12,6 +12,14 @@ import numpy.typing as npt
 _READ_AT_ONCE = 1024
 
 
+def stretches(sorted_n: npt.NDArray[np.int64]) -> Iterator[slice]:
+    """Yield which of some sorted rows lie side by side: those are read at once."""
+    ends = (np.flatnonzero(np.diff(sorted_n) != 1) + 1).tolist()
+    for start, end in zip([0, *ends], [*ends, len(sorted_n)], strict=True):
+        if start < end:
+            yield slice(start, end)
+
+
 class ReadInBlocks(Sequence[str]):
     """Strings of which `at` reads some; walked through, they are read a block at a time."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.corpus.blocks import stretches
 from lmteach.errors import CorpusError
 
 
@@ -49,12 +50,11 @@ class MappedTable:
         base = data.address - self._address if data is not None else 0
         order = np.argsort(rows, kind="stable")
         wanted, found = rows[order], [""] * len(rows)
-        ends = np.flatnonzero(np.diff(wanted) != 1) + 1  # rows that lie side by side are read at once
-        for first, end in zip([0, *ends.tolist()], [*ends.tolist(), len(wanted)], strict=True):
-            bounds = starts[wanted[first] : wanted[end - 1] + 2].astype(np.int64)
+        for side_by_side in stretches(wanted):
+            bounds = starts[wanted[side_by_side][0] : wanted[side_by_side][-1] + 2].astype(np.int64)
             block = self._read(base + int(bounds[0]), int(bounds[-1] - bounds[0]))
             cuts = (bounds - bounds[0]).tolist()
-            for i, place in enumerate(order[first:end].tolist()):
+            for i, place in enumerate(order[side_by_side].tolist()):
                 found[place] = block[cuts[i] : cuts[i + 1]].decode()
         return found
 

@@ -65,7 +65,7 @@ class Texts(ReadInBlocks):
             places = np.flatnonzero(part_m == i)
             local = rows_m[places] - self._starts[i]
             part = self._parts[i]
-            read = part.at(local) if isinstance(part, Texts | Column) else [part[j] for j in local.tolist()]
+            read = part.at(local) if isinstance(part, ReadInBlocks) else [part[j] for j in local.tolist()]
             for place, text in zip(places.tolist(), read, strict=True):
                 found[place] = text
         return found

@@ -21,6 +21,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from lmteach.corpus.blocks import stretches
 from lmteach.errors import StoreError
 from lmteach.students.hash_rows import HASH_BYTES, HashRows
 from lmteach.tracking.run_folder import read_json, write_json
@@ -118,20 +119,17 @@ class FeatureColumn:
         wanted = rows_m[order]
         if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(self):
             raise IndexError(f"row {wanted[0] if wanted[0] < 0 else wanted[-1]} of {len(self)}")
-        ends = np.flatnonzero(np.diff(wanted) != 1) + 1  # rows that lie side by side are read at once
-        for start, end in zip([0, *ends.tolist()], [*ends.tolist(), len(wanted)], strict=True):
-            self._read_into(stored_mD[start:end], wanted[start:end])
+        for side_by_side in stretches(wanted):
+            self._read_into(stored_mD[side_by_side], int(wanted[side_by_side.start]))
         vectors_mD = np.empty((len(rows_m), self.dim), np.float32)
         vectors_mD[order] = stored_mD
         return vectors_mD
 
-    def _read_into(self, target_rD: npt.NDArray[Any], rows_r: Rows) -> None:
+    def _read_into(self, target_rD: npt.NDArray[Any], first: int) -> None:
         """Read rows that follow each other."""
-        if not len(rows_r):
-            return
         assert self._vectors is not None
         width = self.dim * self.dtype.itemsize
-        left, offset = target_rD.data.cast("B"), int(rows_r[0]) * width
+        left, offset = target_rD.data.cast("B"), first * width
         while left:
             n_read = os.preadv(self._vectors.fileno(), [left], offset)
             if not n_read:
