@@ -71,17 +71,8 @@ class TeacherAtWork:
         capped = {}
         for split, judgements in read_part(part).items():
             shared = SharedBudget(self._budget, tell, split)
-            done = 0
-
-            def progress(
-                n_done: int, _n: int, counts: Mapping[str, float], shared: SharedBudget = shared
-            ) -> None:
-                nonlocal done
-                shared.note(n_done - done, counts)
-                done = n_done
-
             said = annotate(
-                self._teacher, judgements, budget=shared, progress=progress, yes_above=self._yes_above
+                self._teacher, judgements, budget=shared, progress=shared.note, yes_above=self._yes_above
             )
             if said.stopped_by:
                 capped[split] = said.stopped_by
@@ -110,10 +101,11 @@ class SharedBudget(Budget):
         sums = self._tell({f"{self._split}/{name}": n for name, n in {"made": n_made, **used}.items()})
         self.spent = _spent(self._before, sums)
 
-    def note(self, n_documents: int, counts: Mapping[str, float]) -> None:
-        """Tell what became of documents."""
+    def note(self, n_done: int, _n: int, counts: Mapping[str, float]) -> None:
+        """Tell what became of the documents that are done: what has come since it was last told."""
         now = {f"{self._split}/{name}": counts[name] for name in ("from_store", "unread", "yes", "read")}
-        self._tell({"documents": n_documents, **{n: v - self._told.get(n, 0) for n, v in now.items()}})
+        now["documents"] = n_done
+        self._tell({name: value - self._told.get(name, 0) for name, value in now.items()})
         self._told = now
 
 
