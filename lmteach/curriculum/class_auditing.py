@@ -65,7 +65,10 @@ class Doubt:
 
 @dataclass(frozen=True)
 class ClassAudit:
-    """What an audit found; `by_gold` and `estimated` are None where they could not be had, and `notes` say why."""
+    """What an audit found; `by_gold` and `estimated` are None where they could not be had, and `notes` say why.
+
+    `agreement` of the prompts is None where there is one.
+    """
 
     source: str
     teacher: str
@@ -73,7 +76,7 @@ class ClassAudit:
     n_documents: int
     n_unread: int
     n_unjudged: int
-    agreement: float
+    agreement: float | None
     by_gold: ClassErrors | None
     estimated: ClassErrors | None
     slices: list[Slice]
@@ -168,7 +171,7 @@ def audit_classes(audited: ClassesAudited, *, n_doubts: int = 20) -> ClassAudit:
         n_documents=len(read),
         n_unread=int((verdicts.judged_n & ~read).sum()),
         n_unjudged=int((~verdicts.judged_n).sum()),
-        agreement=float(looked.agreement_n.mean()),
+        agreement=float(looked.agreement_n.mean()) if len(verdicts.prior_mC) > 1 else None,
         by_gold=None if gold_n is None else noise.errors_by_gold(said_n, gold_n, len(names)),
         estimated=estimated,
         slices=list(_slices(looked)),

@@ -27,6 +27,7 @@ from lmteach.students.open_classifier import new_student, reopen_student
 from lmteach.teaching.store import Store
 from lmteach.tracking.class_tables import print_classifier
 from lmteach.tracking.console import Console
+from lmteach.tracking.figures import epochs
 from lmteach.tracking.run_folder import RunFolder, read_json, write_json, write_whole
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def train_into(
     ranks.first_alone(keep)
     context.trackers.metrics(measured, "stage", number)
     chosen = f", validation accuracy {measured['validation_accuracy']:.3f}" if validation is not None else ""
-    console.say(f"stage {number}: loss {measured['loss']:.4f} after {measured['epochs']:.0f} epochs{chosen}")
+    console.say(f"stage {number}: loss {measured['loss']:.4f} after {epochs(measured['epochs'])}{chosen}")
 
 
 def _read_examples(

@@ -16,9 +16,10 @@ EXCERPT = 160
 
 def print_class_audit(console: Console, audit: ClassAudit) -> None:
     """Print an audit of classes."""
+    agreement = "" if audit.agreement is None else f", prompts agree {audit.agreement:.1%}"
     print(
         f"audit of {audit.source}; teacher {audit.teacher}: {audit.n_documents:,} documents, "
-        f"{audit.n_unread:,} unread, {audit.n_unjudged:,} unjudged, prompts agree {audit.agreement:.1%}"
+        f"{audit.n_unread:,} unread, {audit.n_unjudged:,} unjudged{agreement}"
     )
     if audit.by_gold is not None:
         _errors(console, audit, audit.by_gold, "errors against gold")

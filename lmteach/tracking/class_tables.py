@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmteach.tracking.console import Console
+from lmteach.tracking.figures import epochs
 
 SHOWN = ("accuracy", "macro_f1", "micro_f1", "p@1", "p@3", "ndcg@5", "brier", "ece")
 
@@ -26,7 +27,7 @@ def print_classifier(console: Console, final: Mapping[str, Any]) -> None:
         energy = f", {stage['joules']:,.0f} J" if "joules" in stage else ""
         print(
             f"stage {number}: {stage['documents']:,.0f} texts, {stage['parameters']:,.0f} trained parameters, "
-            f"{stage['epochs']:.0f} epochs in {stage['train_seconds']:.1f} s{energy}{memory}{chosen}"
+            f"{epochs(stage['epochs'])} in {stage['train_seconds']:.1f} s{energy}{memory}{chosen}"
         )
     for part, said in final.get("teacher", {}).items():
         right = f", right on {said['accuracy']:.1%}" if "accuracy" in said else ""

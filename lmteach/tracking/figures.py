@@ -24,6 +24,11 @@ def rate(value: Rate) -> str:
     return f"{value.share:.1%} {bounds(value.interval.low, value.interval.high, '.1%')}"
 
 
+def epochs(n: float) -> str:
+    """Return a number of epochs in words."""
+    return f"{n:.0f} epoch{'' if round(n) == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds in words."""
     if seconds < 120:

@@ -14,6 +14,7 @@ from lmteach.curriculum.class_auditing import ClassAudit, audit_classes, audited
 from lmteach.curriculum.supervision import label_documents
 from lmteach.errors import RunError
 from lmteach.recipe.load import to_yaml
+from lmteach.tracking.class_audit_tables import print_class_audit
 from lmteach.tracking.console import Console
 
 
@@ -72,6 +73,17 @@ def test_a_recipe_is_audited_before_any_run(start: Any) -> None:
     found = audit_classes(audited_recipe(context, 25))
     assert found.n_documents == 25
     assert context.counters.made == 50
+
+
+@pytest.mark.parametrize(("paraphrases", "agreement"), [("[]", None), ("[b, c]", 1.0)])
+def test_agreement_is_told_of_several_prompts_alone(
+    start: Any, capsys: Any, paraphrases: str, agreement: float | None
+) -> None:
+    context, _ = start("supervision=teacher", f"classes.paraphrases={paraphrases}")
+    found = audit_classes(audited_recipe(context, 25))
+    assert found.agreement == agreement
+    print_class_audit(Console(quiet=True), found)
+    assert ("prompts agree 100.0%" in capsys.readouterr().out) == (agreement is not None)
 
 
 def test_a_run_without_labels_is_an_error(start: Any) -> None:
