@@ -120,11 +120,10 @@ def logits_of(
         LmteachError: the body returned NaN or infinity.
     """
     found, order = [], list[int]()
-    reader = reader or packed_reader(student, device, precision)
-    with reading(student.body, device, precision if reader is None else "fp32"):
+    with reading(student, student.body, device, precision, reader) as packed:
         for places in _batches(inputs.lengths_n, BATCH_TOKENS.get(device, 65_536)):
-            if reader is not None and isinstance(inputs, TokenizedInputs):
-                logits_BC = reader(inputs.ids(places))
+            if packed is not None and isinstance(inputs, TokenizedInputs):
+                logits_BC = packed(inputs.ids(places))
             else:
                 logits_BC = student.body(moved(inputs.collate(places), device))
             found.append(logits_BC.float().cpu().numpy())

@@ -47,9 +47,8 @@ def encode_texts(
     assert isinstance(encoder, torch.nn.Module)
     vectors = np.empty((len(texts), encoder.dim), dtype=np.float32) if out is None else out
     budget = batch_tokens or (2048 if device == "cpu" else 65_536)
-    reader = reader or packed_reader(encoder, device, precision)
-    read = reader or (lambda ids: encoder(_move(encoder.collate(ids), device)))
-    with reading(encoder, device, precision if reader is None else "fp32"):
+    with reading(encoder, encoder, device, precision, reader) as packed:
+        read = packed or (lambda ids: encoder(_move(encoder.collate(ids), device)))
         for start in range(0, len(texts), WINDOW):
             token_ids = encoder.tokenize(texts[start : start + WINDOW], kind)
             for places in token_batches([len(ids) for ids in token_ids], budget):
@@ -68,20 +67,29 @@ def encode_texts(
 
 
 @contextmanager
-def reading(module: torch.nn.Module, device: str, autocast: Literal["fp32", "bf16"]) -> Iterator[None]:
-    """Have a module read on a device, in eval mode and without gradients; its mode is restored afterwards.
+def reading(
+    model: Any, body: torch.nn.Module, device: str, precision: Literal["fp32", "bf16"], reader: Reader | None
+) -> Iterator[Reader | None]:
+    """Have a model's body read on a device, in eval mode and without gradients; its mode is restored afterwards.
 
     Args:
-        autocast: bf16 where its own forward computes in it; a packed one has its weights in the right type.
+        reader: what `packed_reader` gave for this model; None = it is asked now.
+
+    Yields:
+        the faster forward, or None: then the body's own is to be called, which computes in `precision` here.
     """
-    was_training = module.training
-    module.eval().to(device)
-    mixed = torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=autocast == "bf16")
+    was_training = body.training
+    body.eval().to(device)
     try:
-        with torch.inference_mode(), mixed:
-            yield
+        reader = reader or packed_reader(model, device, precision)
+        mixed = precision == "bf16" and reader is None
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=mixed),
+        ):
+            yield reader
     finally:
-        module.train(was_training)
+        body.train(was_training)
 
 
 def packed_reader(model: Any, device: str, precision: Literal["fp32", "bf16"]) -> Reader | None:
