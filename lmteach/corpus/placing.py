@@ -8,19 +8,15 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
 
+from lmteach.corpus.archives import Members, opened
 from lmteach.corpus.catalog import KnownSet, Layout, file_names
 from lmteach.corpus.checked import CountedRecords, check_documents, check_labels
 from lmteach.corpus.formats.registry import open_corpus
 from lmteach.corpus.records import ReadOptions
 from lmteach.errors import CorpusError
 
-_Members = Mapping[PurePosixPath, Callable[[], IO[bytes]]]
 _SHOWN = 12
 
 
@@ -77,12 +73,12 @@ def count(known: KnownSet, folder: Path, layout: Layout, where: str) -> dict[str
 def _extract(known: KnownSet, origin: Path, folder: Path) -> Layout:
     """Copy the files of the first layout that is complete somewhere in `origin`."""
     try:
-        with _opened(origin) as members:
+        with opened(origin) as members:
             layout, home = _find(known, origin, members)
             names = layout.taken([path.name for path in members if path.parent == home])
-            for path, opened in members.items():
+            for path, open_member in members.items():
                 if path.parent == home and path.name in names:
-                    with opened() as source, (folder / path.name).open("wb") as sink:
+                    with open_member() as source, (folder / path.name).open("wb") as sink:
                         shutil.copyfileobj(source, sink, 1 << 20)
     except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -93,7 +89,7 @@ def _extract(known: KnownSet, origin: Path, folder: Path) -> Layout:
     return layout
 
 
-def _find(known: KnownSet, origin: Path, members: _Members) -> tuple[Layout, PurePosixPath]:
+def _find(known: KnownSet, origin: Path, members: Members) -> tuple[Layout, PurePosixPath]:
     by_folder: dict[PurePosixPath, list[str]] = {}
     for path in members:
         by_folder.setdefault(path.parent, []).append(path.name)
@@ -109,31 +105,3 @@ def _find(known: KnownSet, origin: Path, members: _Members) -> tuple[Layout, Pur
         where=str(origin),
         mend=f"It comes from {known.origin}.",
     )
-
-
-@contextmanager
-def _opened(origin: Path) -> Iterator[_Members]:
-    """Open an archive or folder as its files' paths, each with what opens it."""
-    if origin.is_dir():
-        files = sorted(path for path in origin.rglob("*") if path.is_file())
-        yield {PurePosixPath(p.relative_to(origin).as_posix()): partial(_open_file, p) for p in files}
-    elif not origin.exists():
-        raise CorpusError("There is no such file or folder.", where=str(origin))
-    elif zipfile.is_zipfile(origin):
-        with zipfile.ZipFile(origin) as zipped:
-            entries = [entry for entry in zipped.infolist() if not entry.is_dir()]
-            yield {PurePosixPath(entry.filename): partial(zipped.open, entry) for entry in entries}
-    elif tarfile.is_tarfile(origin):
-        with tarfile.open(origin) as tarred:
-            members = [member for member in tarred.getmembers() if member.isfile()]
-            yield {PurePosixPath(m.name): partial(_open_member, tarred, m) for m in members}
-    else:
-        raise CorpusError("This is neither a folder nor a .zip or .tar archive.", where=str(origin))
-
-
-def _open_file(path: Path) -> IO[bytes]:
-    return path.open("rb")
-
-
-def _open_member(tarred: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    return cast(IO[bytes], tarred.extractfile(member))

@@ -1,0 +1,48 @@
+"""The files in an archive or folder, opened alike."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from lmteach.errors import CorpusError
+
+Members = Mapping[PurePosixPath, Callable[[], IO[bytes]]]
+
+
+@contextmanager
+def opened(origin: Path) -> Iterator[Members]:
+    """Open a .zip or .tar archive or a folder as its files' paths, each with what opens it, in the archive's order.
+
+    Raises:
+        CorpusError: there is nothing, or something else.
+        OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile: it is damaged.
+    """
+    if origin.is_dir():
+        files = sorted(path for path in origin.rglob("*") if path.is_file())
+        yield {PurePosixPath(p.relative_to(origin).as_posix()): partial(_open_file, p) for p in files}
+    elif not origin.exists():
+        raise CorpusError("There is no such file or folder.", where=str(origin))
+    elif zipfile.is_zipfile(origin):
+        with zipfile.ZipFile(origin) as zipped:
+            entries = [entry for entry in zipped.infolist() if not entry.is_dir()]
+            yield {PurePosixPath(entry.filename): partial(zipped.open, entry) for entry in entries}
+    elif tarfile.is_tarfile(origin):
+        with tarfile.open(origin) as tarred:
+            members = [member for member in tarred.getmembers() if member.isfile()]
+            yield {PurePosixPath(m.name): partial(_open_member, tarred, m) for m in members}
+    else:
+        raise CorpusError("This is neither a folder nor a .zip or .tar archive.", where=str(origin))
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _open_member(tarred: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    return cast(IO[bytes], tarred.extractfile(member))
