@@ -4,6 +4,7 @@ examples:
   lmteach data
   lmteach data amazoncat-13k
   lmteach data amazoncat-13k --from ~/Downloads/AmazonCat-13K.raw.zip
+  lmteach data imdb --from ~/Downloads/aclImdb_v1.tar.gz
   lmteach data eurlex-4k --from ~/Downloads/eurlex-4k.tar.gz --to /data/eurlex-4k
 
 Sets lie under $LMTEACH_DATA, or ./data; recipes look there.

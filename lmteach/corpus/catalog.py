@@ -6,10 +6,12 @@ Standard library only, so that listing them costs nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmteach.corpus.layouts import JSONL, JSONL_DEV, JSONL_EXTRA, PECOS, XMC, Form, Layout
+from lmteach.corpus.published import NumberedRows, TextFolders
 from lmteach.errors import CorpusError, nearest_name
 
 XC_REPOSITORY = (
@@ -17,48 +19,6 @@ XC_REPOSITORY = (
     "http://manikvarma.org/downloads/XC/XMLRepository.html)"
 )
 PECOS_ARCHIVE = "the PECOS archive (https://archive.org/download/pecos-dataset/xmc-base/{}.tar.gz)"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Files that together make a set: each entry lists names that serve alike, the first found is taken."""
-
-    format: str
-    needed: tuple[tuple[str, ...], ...]
-    optional: tuple[str, ...] = ()
-
-    def missing(self, names: Sequence[str]) -> list[str]:
-        """Return what `names` lack, alternatives joined by `or`."""
-        return [
-            " or ".join(alternatives) for alternatives in self.needed if not set(alternatives) & set(names)
-        ]
-
-    def taken(self, names: Sequence[str]) -> list[str]:
-        """Return those of `names` that belong to the set."""
-        chosen = [next((n for n in alternatives if n in names), None) for alternatives in self.needed]
-        return [*(n for n in chosen if n is not None), *(n for n in self.optional if n in names)]
-
-
-XMC = Layout("xmc", (("trn.json.gz",), ("tst.json.gz",), ("lbl.json.gz", "Y.txt", "Yf.txt")))
-PECOS = Layout(
-    "pecos", (("X.trn.txt",), ("X.tst.txt",), ("Y.trn.npz",), ("Y.tst.npz",), ("output-items.txt",))
-)
-JSONL = Layout(
-    "jsonl",
-    (("train.jsonl.gz",), ("test.jsonl.gz",), ("labels.txt",)),
-    ("label_ids.txt", "label_meta.jsonl.gz", "label_codes.txt", "stats.json", "unsup.jsonl.zst", "README.md"),
-)
-JSONL_DEV = Layout(
-    "jsonl",
-    (("train.jsonl.gz",), ("dev.jsonl.gz",), ("test.jsonl.gz",), ("labels.txt",)),
-    ("label_meta.jsonl.gz", "train_sentences.jsonl.gz", "stats.json", "README.md"),
-)
-
-JSONL_EXTRA = Layout(
-    "jsonl",
-    (("train.jsonl.gz",), ("test.jsonl.gz",), ("extra.jsonl.gz",), ("labels.txt",)),
-    ("README.md",),
-)
 
 
 @dataclass(frozen=True)
@@ -74,6 +34,7 @@ class KnownSet:
         origin: where the files come from.
         licence: as its publisher states it.
         note: what a user should know before relying on it.
+        published: its publisher's own form, where that is another one; it is written anew in the first layout.
     """
 
     name: str
@@ -84,10 +45,17 @@ class KnownSet:
     origin: str
     licence: str = "not stated by its publisher"
     note: str = ""
+    published: Form | None = None
 
     def folder(self) -> Path:
         """Return where its files are looked for: `$LMTEACH_DATA`, or `data` in the working directory."""
         return data_root() / self.name
+
+    @property
+    def forms(self) -> list[tuple[Form, Layout]]:
+        """Every form that its files may come in, with the layout that they are put in place in."""
+        forms: list[tuple[Form, Layout]] = [(layout, layout) for layout in self.layouts]
+        return forms if self.published is None else [*forms, (self.published, self.layouts[0])]
 
     def found(self, folder: Path) -> Layout | None:
         """Return the layout that `folder` holds completely, None if it holds none."""
@@ -246,9 +214,9 @@ CATALOG = _known(
         4,
         {"train": 120_000, "test": 7_600},
         (JSONL,),
-        "AG's corpus of news articles (Zhang et al., 2015; ag_news on the Hugging Face hub), as JSON lines "
-        "with a labels.txt",
+        "AG's news topic classification data set (Zhang et al., 2015), ag_news_csv.tar.gz",
         "non-commercial use",
+        published=NumberedRows(("World", "Sports", "Business", "Sci/Tech")),
     ),
     KnownSet(
         "mr",
@@ -266,9 +234,11 @@ CATALOG = _known(
         2,
         {"train": 25_000, "test": 25_000},
         (JSONL,),
-        "the Large Movie Review data set (Maas et al., 2011), as JSON lines with a labels.txt",
+        "the Large Movie Review data set (Maas et al., 2011; aclImdb_v1.tar.gz at "
+        "https://ai.stanford.edu/~amaas/data/sentiment/)",
         "research use",
-        note="corpus.n_extra reads the 50,000 unlabelled reviews of unsup.jsonl.zst",
+        note="corpus.n_extra reads its 50,000 unlabelled reviews",
+        published=TextFolders({"neg": "negative", "pos": "positive"}, unlabelled="unsup"),
     ),
     KnownSet(
         "umls-regions",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from lmteach.corpus.archives import Members, opened
-from lmteach.corpus.catalog import KnownSet, Layout, file_names
+from lmteach.corpus.archives import opened
+from lmteach.corpus.catalog import KnownSet, file_names
 from lmteach.corpus.checked import CountedRecords, check_documents, check_labels
 from lmteach.corpus.formats.registry import open_corpus
+from lmteach.corpus.layouts import Layout
 from lmteach.corpus.records import ReadOptions
 from lmteach.errors import CorpusError
 
@@ -71,35 +71,22 @@ def count(known: KnownSet, folder: Path, layout: Layout, where: str) -> dict[str
 
 
 def _extract(known: KnownSet, origin: Path, folder: Path) -> Layout:
-    """Copy the files of the first layout that is complete somewhere in `origin`."""
+    """Write the files of the first form that is complete somewhere in `origin`; return how they lie now."""
     try:
         with opened(origin) as members:
-            layout, home = _find(known, origin, members)
-            names = layout.taken([path.name for path in members if path.parent == home])
-            for path, open_member in members.items():
-                if path.parent == home and path.name in names:
-                    with open_member() as source, (folder / path.name).open("wb") as sink:
-                        shutil.copyfileobj(source, sink, 1 << 20)
+            for form, layout in known.forms:
+                if homes := form.homes(members):
+                    form.write(members, min(homes, key=lambda h: (h.name.lower() != known.name, h)), folder)
+                    return layout
+            files = sorted(path.name for path in members)
     except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise CorpusError(
             f"The archive cannot be read: {error}.", where=str(origin), mend="Fetch it again."
         ) from error
-    return layout
-
-
-def _find(known: KnownSet, origin: Path, members: Members) -> tuple[Layout, PurePosixPath]:
-    by_folder: dict[PurePosixPath, list[str]] = {}
-    for path in members:
-        by_folder.setdefault(path.parent, []).append(path.name)
-    for layout in known.layouts:
-        homes = [home for home, names in by_folder.items() if not layout.missing(names)]
-        if homes:
-            return layout, min(homes, key=lambda home: (home.name.lower() != known.name, home))
-    files = sorted(path.name for path in members)
     shown = ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
-    wanted = "; or ".join(", ".join(layout.missing([])) for layout in known.layouts)
+    wanted = "; or ".join(", ".join(form.wanted) for form, _ in known.forms)
     raise CorpusError(
         f"{known.name} is not in there. It holds {shown or 'nothing'}; wanted, in one folder: {wanted}.",
         where=str(origin),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from lmteach.corpus import catalog
-from lmteach.corpus.catalog import CATALOG, JSONL, XMC, KnownSet, find_known
+from lmteach.corpus.catalog import CATALOG, KnownSet, find_known
+from lmteach.corpus.layouts import JSONL, XMC
 from lmteach.corpus.placing import place
 from lmteach.errors import CorpusError
 
