@@ -8,7 +8,16 @@ from typing import Any
 
 from lmteach.errors import TeacherError
 
-UNGATED = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet", "deberta-v2", "gpt_neox", "opt")
+UNGATED = (
+    *("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "deberta-v2"),
+    *("gpt2", "gpt_neox", "opt"),
+)
+ALSO_NAMED = {  # in DistilBERT, in GPT-2, in OPT
+    "num_hidden_layers": ("n_layers", "n_layer"),
+    "hidden_size": ("dim", "n_embd"),
+    "num_attention_heads": ("n_heads", "n_head"),
+    "intermediate_size": ("hidden_dim", "n_inner", "ffn_dim"),
+}
 
 
 def flops_per_token(folder: Path) -> float:
@@ -23,9 +32,20 @@ def flops_per_token(folder: Path) -> float:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = config.get("text_config", config)
+        config |= {name: _size(config, name) for name in ALSO_NAMED}
         return 2.0 * int(config["num_hidden_layers"]) * _layer_weights(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TeacherError(f"The sizes of the model in {folder} cannot be read: {error!r}") from error
+
+
+def _size(config: dict[str, Any], name: str) -> int:
+    """Return a size by whichever name the model's family has for it."""
+    for key in (name, *ALSO_NAMED[name]):
+        if config.get(key) is not None:
+            return int(config[key])
+    if name == "intermediate_size" and config.get("model_type") == "gpt2":
+        return 4 * _size(config, "hidden_size")
+    raise KeyError(name)
 
 
 def _layer_weights(config: dict[str, Any]) -> int:

@@ -1,9 +1,11 @@
 """Loading: devices, precision, adapters, and what goes wrong."""
 
 import builtins
+import re
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModel
 
 from lmteach.errors import PluginError, TeacherError
 from lmteach.teaching.causal.cost import flops_per_token
@@ -90,6 +92,30 @@ def test_the_cost_of_a_token_is_two_operations_a_weight(make_model, tmp_path, fa
     model.save_pretrained(tmp_path)
     linear = [m for m in model.model.layers.modules() if isinstance(m, torch.nn.Linear)]
     assert flops_per_token(tmp_path) == 2 * sum(m.weight.numel() for m in linear)
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes"),
+    [
+        ("bert", {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48}),
+        ("electra", {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48}),
+        ("mpnet", {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48}),
+        ("distilbert", {"dim": 32, "n_heads": 2, "hidden_dim": 48}),
+        ("gpt2", {"n_embd": 32, "n_head": 2}),
+        ("gpt2", {"n_embd": 32, "n_head": 2, "n_inner": 48}),
+        ("gpt_neox", {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48}),
+        ("opt", {"hidden_size": 32, "num_attention_heads": 2, "ffn_dim": 48}),
+    ],
+)
+def test_so_it_is_in_families_with_other_names_for_their_sizes(tmp_path, family, sizes):
+    names = {"distilbert": "n_layers", "gpt2": "n_layer"}
+    config = AutoConfig.for_model(family, **sizes, **{names.get(family, "num_hidden_layers"): 3})
+    model = AutoModel.from_config(config)
+    config.save_pretrained(tmp_path)
+    weights = [
+        p.numel() for name, p in model.named_parameters() if p.dim() == 2 and re.search(r"\.\d+\.", name)
+    ]
+    assert flops_per_token(tmp_path) == 2 * sum(weights)
 
 
 def test_a_configuration_without_sizes(tmp_path):
