@@ -19,10 +19,18 @@ Members = Mapping[PurePosixPath, Callable[[], IO[bytes]]]
 def opened(origin: Path) -> Iterator[Members]:
     """Open a .zip or .tar archive or a folder as its files' paths, each with what opens it, in the archive's order.
 
+    What macOS puts beside the files is left out.
+
     Raises:
         CorpusError: there is nothing, or something else.
         OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile: it is damaged.
     """
+    with _all_files(origin) as members:
+        yield {path: open_file for path, open_file in members.items() if not path.name.startswith("._")}
+
+
+@contextmanager
+def _all_files(origin: Path) -> Iterator[Members]:
     if origin.is_dir():
         files = sorted(path for path in origin.rglob("*") if path.is_file())
         yield {PurePosixPath(p.relative_to(origin).as_posix()): partial(_open_file, p) for p in files}

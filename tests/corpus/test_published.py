@@ -7,6 +7,7 @@ import io
 import random
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +89,15 @@ def test_the_order_is_the_same_whatever_the_reviews_came_in(tmp_path: Path) -> N
         place(IMDB, archive, tmp_path / f"{seed}")
         for split in ("train", "test", "unsup"):
             assert rows(tmp_path / f"{seed}", split) == rows(tmp_path / "a", split)
+
+
+def test_what_macos_puts_beside_the_files_is_left_out(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        for name, text in REVIEWS.items():
+            home, _, file = f"aclImdb/{name}".rpartition("/")
+            zipped.writestr(f"__MACOSX/{home}/._{file}", b"\x00\x05\x16\x07\xff")
+            zipped.writestr(f"{home}/{file}", text)
+    assert place(IMDB, tmp_path / "a.zip", tmp_path / "imdb")["train"] == 3
 
 
 @settings(max_examples=30, deadline=None)
