@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +14,10 @@ from typing import IO, cast
 
 from lmteach.errors import CorpusError
 
+DAMAGED = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile),
+    RuntimeError,  # zipfile's for a password, and for an unknown method its subclass
+)
 Members = Mapping[PurePosixPath, Callable[[], IO[bytes]]]
 
 
@@ -23,7 +29,7 @@ def opened(origin: Path) -> Iterator[Members]:
 
     Raises:
         CorpusError: there is nothing, or something else.
-        OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile: it is damaged.
+        DAMAGED: it is damaged, encrypted, or compressed in a way that Python does not know.
     """
     with _all_files(origin) as members:
         yield {path: open_file for path, open_file in members.items() if not path.name.startswith("._")}
@@ -43,9 +49,20 @@ def _all_files(origin: Path) -> Iterator[Members]:
     elif tarfile.is_tarfile(origin):
         with tarfile.open(origin) as tarred:
             members = [member for member in tarred.getmembers() if member.isfile()]
+            _read_to_the_end(tarred)
             yield {PurePosixPath(m.name): partial(_open_member, tarred, m) for m in members}
     else:
-        raise CorpusError("This is neither a folder nor a .zip or .tar archive.", where=str(origin))
+        raise CorpusError(
+            "This is neither a folder nor a .zip or .tar archive.",
+            where=str(origin),
+            mend="If it should be one, it is damaged: fetch it again.",
+        )
+
+
+def _read_to_the_end(tarred: tarfile.TarFile) -> None:
+    """Have what compressed an archive verify its checksum, which lies behind all that tarfile reads."""
+    while tarred.fileobj is not None and tarred.fileobj.read(1 << 20):
+        pass
 
 
 def _open_file(path: Path) -> IO[bytes]:

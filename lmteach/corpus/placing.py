@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
-import tarfile
 import tempfile
-import zipfile
-import zlib
 from pathlib import Path
 
-from lmteach.corpus.archives import opened
+from lmteach.corpus.archives import DAMAGED, opened
 from lmteach.corpus.catalog import KnownSet, file_names
 from lmteach.corpus.checked import CountedRecords, check_documents, check_labels
 from lmteach.corpus.formats.registry import open_corpus
@@ -34,6 +31,9 @@ def place(known: KnownSet, origin: Path, folder: Path) -> dict[str, int]:
     Raises:
         CorpusError: files are missing or malformed, counts are wrong, `folder` holds files already.
     """
+    folder = folder.resolve()
+    if folder.is_file():
+        raise CorpusError("This is a file.", where=str(folder), mend="Name a folder by --to.")
     if file_names(folder):
         raise CorpusError(
             "There are files here already.",
@@ -79,11 +79,13 @@ def _extract(known: KnownSet, origin: Path, folder: Path) -> Layout:
                     form.write(members, min(homes, key=lambda h: (h.name.lower() != known.name, h)), folder)
                     return layout
             files = sorted(path.name for path in members)
-    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise CorpusError(
-            f"The archive cannot be read: {error}.", where=str(origin), mend="Fetch it again."
+            f"The archive cannot be read: {error}.",
+            where=str(origin),
+            mend="Fetch it again, or unpack it and name the folder.",
         ) from error
     shown = ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
     wanted = "; or ".join(", ".join(form.wanted) for form, _ in known.forms)

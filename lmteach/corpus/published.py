@@ -116,7 +116,7 @@ class NumberedRows:
         numbers = {str(i): i - 1 for i in range(1, len(self.classes) + 1)}
         rows = csv.reader(io.StringIO(content, newline=""), strict=True)
         try:
-            for n, cells in enumerate(rows):
+            for n, cells in enumerate(cells for cells in rows if cells):
                 if len(cells) != 3 or cells[0] not in numbers:
                     raise CorpusError(
                         f"The row is no class from 1 to {len(self.classes)}, a title and a text.",
@@ -129,7 +129,7 @@ class NumberedRows:
 
 def _decoded(content: bytes, path: PurePosixPath) -> str:
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorpusError(f"This is not UTF-8 at byte {error.start}.", where=str(path)) from error
 

@@ -105,6 +105,39 @@ def test_a_broken_archive(tmp_path: Path) -> None:
         place(TINY, tmp_path / "e.zip", tmp_path / "data" / "tiny")
 
 
+def test_an_archive_that_python_cannot_unpack(tmp_path: Path) -> None:
+    whole = as_zip(write_xmc(tmp_path / "from"), tmp_path / "a.zip").read_bytes()
+    encrypted, unknown = bytearray(whole), bytearray(whole)
+    for i in range(len(whole)):
+        if whole[i : i + 4] in (b"PK\3\4", b"PK\1\2"):
+            flags = i + (6 if whole[i + 2] == 3 else 8)
+            encrypted[flags] |= 1
+            unknown[flags + 2] = 9  # Deflate64
+    (tmp_path / "b.zip").write_bytes(encrypted)
+    (tmp_path / "c.zip").write_bytes(unknown)
+    with tarfile.open(tmp_path / "d.tar.xz", "w:xz") as tarred:
+        tarred.add(tmp_path / "from", "tiny")
+    spoiled = bytearray((tmp_path / "d.tar.xz").read_bytes())
+    spoiled[-40] ^= 0xFF  # its index, behind the last block
+    (tmp_path / "d.tar.xz").write_bytes(spoiled)
+    for name in ("b.zip", "c.zip", "d.tar.xz"):
+        with pytest.raises(CorpusError, match=r"cannot be read: [\s\S]*unpack it and name the folder"):
+            place(TINY, tmp_path / name, tmp_path / "data" / "tiny")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_target_that_is_a_file_or_a_link(tmp_path: Path) -> None:
+    folder = write_xmc(tmp_path / "from")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CorpusError, match="This is a file"):
+        place(TINY, folder, tmp_path / "file")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    place(TINY, folder, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert TINY.found(tmp_path / "disk") is XMC
+
+
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     folder, target = write_xmc(tmp_path / "from"), tmp_path / "data" / "tiny"
     target.mkdir(parents=True)
