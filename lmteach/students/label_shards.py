@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmteach.corpus.reading import InputRecord
-from lmteach.corpus.shards import Shard, write_shard
+from lmteach.corpus.shards import ENDINGS, Shard, write_shard
 from lmteach.engines.local import LocalEngine
 from lmteach.engines.protocol import Engine, Sums, Tell
 from lmteach.errors import RunError
@@ -83,7 +83,7 @@ class ShardLabeller:
                 for window in part.windows(self._options.text, self._options.window):
                     tags = _predict(self._student, window, self._options.top_k)
                     out.write(window, tags)
-                    tell({"rows": len(window), "empty": sum(not tag.labels for tag in tags)})
+                    tell({"rows": len(window), "empty": sum(not _has_text(row) for row in window)})
 
         write_whole(self._output / part.name, write)
 
@@ -106,8 +106,8 @@ def label_shards(
 
     Args:
         open_student: gives the student, in whichever process the engine labels.
-        about: what the answers depend on (student, text, number of labels); kept in `predict.json`, so that a
-            pass is not finished by another student than it was begun by.
+        about: what the answers depend on (student, text, number of labels), and the `input`; kept in
+            `predict.json`, so that a pass is not finished by another student than it was begun by.
         engine: where it is done; None = in this process.
 
     Raises:
@@ -141,12 +141,16 @@ def label_shards(
 
 def _predict(student: TextStudent, window: Sequence[InputRecord], top_k: int) -> list[Tags]:
     """Return each row's labels; none where it has no text."""
-    full = [i for i, row in enumerate(window) if row.document.text.strip()]
+    full = [i for i, row in enumerate(window) if _has_text(row)]
     found = student.predict([window[i].document.text for i in full], top_k) if full else []
     tags = [Tags((), ())] * len(window)
     for i, tag in zip(full, found, strict=True):
         tags[i] = tag
     return tags
+
+
+def _has_text(row: InputRecord) -> bool:
+    return bool(row.document.text.strip())
 
 
 @contextmanager
@@ -159,11 +163,14 @@ def _claimed(output: Path, about: Mapping[str, Any], names: Sequence[str]) -> It
             raise RunError("Another process is writing here.", where=str(output)) from error
         _remove_leftovers(output)
         path = output / ABOUT
-        answered = any((output / name).is_file() for name in names)
-        if answered and path.is_file() and (before := read_json(path)) != dict(about):
-            changed = [key for key in about if before.get(key) != about[key]]
+        before = read_json(path) if path.is_file() else {}
+        changed = [key for key in {**before, **about} if before.get(key) != about.get(key)]
+        there = {file.name for file in output.iterdir() if file.name.endswith(ENDINGS)}
+        # Another input may be answered beside the first, by the same student, where the names differ.
+        if (there and set(changed) - {"input"}) or (changed and there.intersection(names)):
+            what = f"are of another pass ({', '.join(changed)} differ)" if before else "are of no pass"
             raise RunError(
-                f"The answers here are of another pass ({', '.join(changed) or 'unknown'} differ).",
+                f"The answers here {what}.",
                 where=str(output),
                 mend="Name another --output, or remove this folder.",
             )

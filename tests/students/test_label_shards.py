@@ -85,6 +85,35 @@ def test_another_students_answers_are_not_gone_on_with(tmp_path: Path) -> None:
         run(Echo(), source, tmp_path / "out", about={**ABOUT, "student": "two"})
 
 
+def test_another_students_answers_are_not_laid_beside(tmp_path: Path) -> None:
+    one, two = shards_of(tmp_path / "one", (3,)), shards_of(tmp_path / "two", (0, 3))
+    (two / "part-0.jsonl").unlink()
+    run(Echo(), one, tmp_path / "out", about={**ABOUT, "input": "one"})
+    for about in ({**ABOUT, "student": "two", "input": "two"}, {**ABOUT, "threshold": "f1", "input": "two"}):
+        with pytest.raises(RunError, match="another pass"):
+            run(Echo(), two, tmp_path / "out", about=about)
+    run(Echo(), two, tmp_path / "out", about={**ABOUT, "input": "two"})  # the same student, other names
+    assert len(answers(tmp_path / "out")) == 6
+    with pytest.raises(RunError, match="input differ"):
+        run(Echo(), one, tmp_path / "out", about={**ABOUT, "input": "one"})
+
+
+def test_files_that_no_pass_wrote_do_not_pass_for_answers(tmp_path: Path) -> None:
+    source = shards_of(tmp_path / "in", (3,))
+    shards_of(tmp_path / "out", (3,))
+    with pytest.raises(RunError, match="of no pass"):
+        run(Echo(), source, tmp_path / "out")
+
+
+def test_a_row_without_labels_is_not_one_without_text(tmp_path: Path) -> None:
+    class Silent(Echo):
+        def predict(self, texts: Sequence[str], top_k: int) -> list[Tags]:
+            return [Tags((), ())] * len(texts)
+
+    counts = run(Silent(), shards_of(tmp_path / "in", (3,)), tmp_path / "out")
+    assert (counts.rows, counts.empty) == (3, 0)
+
+
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     source, output = shards_of(tmp_path / "in", (3,)), tmp_path / "out"
     output.mkdir()
