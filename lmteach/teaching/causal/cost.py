@@ -32,8 +32,7 @@ def flops_per_token(folder: Path) -> float:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = config.get("text_config", config)
-        config |= {name: _size(config, name) for name in ALSO_NAMED}
-        return 2.0 * int(config["num_hidden_layers"]) * _layer_weights(config)
+        return 2.0 * _size(config, "num_hidden_layers") * _layer_weights(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TeacherError(f"The sizes of the model in {folder} cannot be read: {error!r}") from error
 
@@ -49,11 +48,11 @@ def _size(config: dict[str, Any], name: str) -> int:
 
 
 def _layer_weights(config: dict[str, Any]) -> int:
-    width, n_heads = config["hidden_size"], config["num_attention_heads"]
+    width, n_heads = _size(config, "hidden_size"), _size(config, "num_attention_heads")
     head = config.get("head_dim") or width // n_heads
     n_kv = config.get("num_key_value_heads") or n_heads
     attention = width * head * (2 * n_heads + 2 * n_kv)
     experts = config.get("num_experts_per_tok") or 1
-    inner = config.get("moe_intermediate_size") or config["intermediate_size"]
+    inner = config.get("moe_intermediate_size") or _size(config, "intermediate_size")
     matrices = 2 if config.get("model_type") in UNGATED else 3
     return int(attention + matrices * width * inner * experts)

@@ -1,6 +1,7 @@
 """Loading: devices, precision, adapters, and what goes wrong."""
 
 import builtins
+import json
 import re
 
 import pytest
@@ -116,6 +117,13 @@ def test_so_it_is_in_families_with_other_names_for_their_sizes(tmp_path, family,
         p.numel() for name, p in model.named_parameters() if p.dim() == 2 and re.search(r"\.\d+\.", name)
     ]
     assert flops_per_token(tmp_path) == 2 * sum(weights)
+
+
+def test_of_a_mixture_of_experts_those_that_a_token_visits_count(tmp_path):
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    experts = {"num_experts_per_tok": 3, "moe_intermediate_size": 16}
+    (tmp_path / "config.json").write_text(json.dumps({"num_hidden_layers": 2, **sizes, **experts}))
+    assert flops_per_token(tmp_path) == 2 * 2 * (32 * 8 * (2 * 4 + 2 * 2) + 3 * 3 * 32 * 16)
 
 
 def test_a_configuration_without_sizes(tmp_path):
