@@ -38,13 +38,16 @@ MOST_SOURCES = 12
 
 @dataclass(frozen=True)
 class Slice:
-    """The teacher on some of the documents; `accuracy` with its 95% interval is None without gold."""
+    """The teacher on some of the documents; `accuracy` with its 95% interval is None without gold.
+
+    `agreement` of the prompts is None where there is one.
+    """
 
     by: str
     name: str
     n_documents: int
     said: dict[str, float]
-    agreement: float
+    agreement: float | None
     margin: float
     accuracy: float | None = None
     low: float | None = None
@@ -161,9 +164,8 @@ def audit_classes(audited: ClassesAudited, *, n_doubts: int = 20) -> ClassAudit:
     if chosen.has_gold and chosen.gold_access == "open":
         gold_n = one_hot(chosen.gold, len(names), multilabel=False).argmax(axis=1).astype(np.int64)
     probs_nC, estimated = _estimate(context, texts, said_n, notes)
-    looked = _Looked(
-        chosen, texts, said_n, gold_n, np.sort(np.exp(log_probs_nC)), verdicts.agreement_n[read], names
-    )
+    agreement_n = verdicts.agreement_n[read] if verdicts.n_prompts > 1 else None
+    looked = _Looked(chosen, texts, said_n, gold_n, np.sort(np.exp(log_probs_nC)), agreement_n, names)
     return ClassAudit(
         source=audited.source,
         teacher=str(context.recipe.teacher.get("name", "")),
@@ -171,7 +173,7 @@ def audit_classes(audited: ClassesAudited, *, n_doubts: int = 20) -> ClassAudit:
         n_documents=len(read),
         n_unread=int((verdicts.judged_n & ~read).sum()),
         n_unjudged=int((~verdicts.judged_n).sum()),
-        agreement=float(looked.agreement_n.mean()) if len(verdicts.prior_mC) > 1 else None,
+        agreement=None if agreement_n is None else float(agreement_n.mean()),
         by_gold=None if gold_n is None else noise.errors_by_gold(said_n, gold_n, len(names)),
         estimated=estimated,
         slices=list(_slices(looked)),
@@ -189,7 +191,7 @@ class _Looked:
     said_n: npt.NDArray[np.int64]
     gold_n: npt.NDArray[np.int64] | None
     ordered_nC: npt.NDArray[np.float64]
-    agreement_n: npt.NDArray[np.float64]
+    agreement_n: npt.NDArray[np.float64] | None
     names: Sequence[str]
 
 
@@ -215,13 +217,21 @@ def _slices(looked: _Looked) -> Iterator[Slice]:
         inside = (lengths_n >= low) & ((lengths_n < high) | (high == bounds[-1]))
         yield _slice(looked, "length", f"{low:,.0f} to {high:,.0f} characters", inside)
     sources = np.array([_source(id_) for id_ in looked.documents.ids])
-    found, counts = np.unique(sources, return_counts=True)
-    if len(found) > 1:
+    found, source_n, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    if len(found) > 1 and not _same_parts(source_n, looked.gold_n):
         for i in np.argsort(-counts, kind="stable")[:MOST_SOURCES]:
             yield _slice(looked, "source", str(found[i]), sources == found[i])
     if looked.gold_n is not None:
         for i, name in enumerate(looked.names):
             yield _slice(looked, "class", name, looked.gold_n == i)
+
+
+def _same_parts(first_n: npt.NDArray[np.int64], second_n: npt.NDArray[np.int64] | None) -> bool:
+    """Tell whether two numberings divide the documents alike, as IMDb's folders and its classes do."""
+    if second_n is None:
+        return False
+    n_pairs = len(np.unique(np.stack([first_n, second_n]), axis=1)[0])
+    return n_pairs == len(np.unique(first_n)) == len(np.unique(second_n))
 
 
 def _source(document_id: str) -> str:
@@ -232,7 +242,7 @@ def _source(document_id: str) -> str:
 def _slice(looked: _Looked, by: str, name: str, inside: npt.NDArray[np.bool_]) -> Slice:
     n, said = int(inside.sum()), looked.said_n[inside]
     if not n:
-        return Slice(by, name, 0, {}, float("nan"), float("nan"))
+        return Slice(by, name, 0, {}, None, float("nan"))
     shares = np.bincount(said, minlength=len(looked.names)) / n
     margin_n = looked.ordered_nC[inside, -1] - looked.ordered_nC[inside, -2]
     facts: dict[str, Any] = {}
@@ -248,7 +258,7 @@ def _slice(looked: _Looked, by: str, name: str, inside: npt.NDArray[np.bool_]) -
         name,
         n,
         dict(zip(looked.names, np.round(shares, 4).tolist(), strict=True)),
-        float(looked.agreement_n[inside].mean()),
+        None if looked.agreement_n is None else float(looked.agreement_n[inside].mean()),
         float(margin_n.mean()),
         **facts,
     )

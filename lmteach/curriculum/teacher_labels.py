@@ -127,7 +127,9 @@ def summarise(
         "stopped_by": verdicts.stopped_by,
         "share": dict(zip(names, np.round(chosen_rC.mean(axis=0), 4).tolist(), strict=True)),
         "prior": np.round(verdicts.prior_mC, 4).tolist(),
-        "agreement": float(np.nanmean(verdicts.agreement_n)) if read_n.any() else None,
+        "agreement": float(np.nanmean(verdicts.agreement_n))
+        if read_n.any() and verdicts.n_prompts > 1
+        else None,
         "asked_as": list(asked_classes(context).names),
     }
     if documents.has_gold and documents.gold_access == "open":

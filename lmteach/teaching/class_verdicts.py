@@ -40,6 +40,11 @@ class ClassVerdicts:
     stopped_by: str = ""
 
     @property
+    def n_prompts(self) -> int:
+        """How many wordings the teacher was asked in."""
+        return len(self.prior_mC)
+
+    @property
     def read_n(self) -> npt.NDArray[np.bool_]:
         """Whether a document has a verdict that trains: all classes read."""
         return self.judged_n & ~np.isnan(self.log_odds_nC).any(axis=1)

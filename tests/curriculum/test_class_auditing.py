@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lmteach.curriculum.class_auditing import ClassAudit, audit_classes, audited_recipe, audited_run
+from lmteach.curriculum.class_auditing import (
+    ClassAudit,
+    _Looked,
+    _slices,
+    audit_classes,
+    audited_recipe,
+    audited_run,
+)
 from lmteach.curriculum.supervision import label_documents
 from lmteach.errors import RunError
 from lmteach.recipe.load import to_yaml
@@ -82,8 +90,23 @@ def test_agreement_is_told_of_several_prompts_alone(
     context, _ = start("supervision=teacher", f"classes.paraphrases={paraphrases}")
     found = audit_classes(audited_recipe(context, 25))
     assert found.agreement == agreement
+    assert {part.agreement for part in found.slices if part.n_documents} == {agreement}
     print_class_audit(Console(quiet=True), found)
     assert ("prompts agree 100.0%" in capsys.readouterr().out) == (agreement is not None)
+
+
+@pytest.mark.parametrize(("sources", "n"), [("aabb", 0), ("abab", 2), ("abcd", 4), ("aaab", 2), ("aaaa", 0)])
+def test_sources_that_are_the_classes_are_no_slices_of_their_own(sources: str, n: int) -> None:
+    looked = _Looked(
+        documents=SimpleNamespace(ids=[f"{source}/{i}" for i, source in enumerate(sources)]),  # type: ignore[arg-type]
+        texts=["x"] * 4,
+        said_n=np.zeros(4, np.int64),
+        gold_n=np.array([0, 0, 1, 1]),
+        ordered_nC=np.zeros((4, 2)),
+        agreement_n=None,
+        names=("negative", "positive"),
+    )
+    assert sum(part.by == "source" for part in _slices(looked)) == n
 
 
 def test_a_run_without_labels_is_an_error(start: Any) -> None:

@@ -181,6 +181,12 @@ def test_paraphrases_are_asked_too_and_their_agreement_is_told(start: Any) -> No
     assert teacher_summary(folder)["train"]["agreement"] == 1
 
 
+def test_a_single_prompt_agrees_with_none(start: Any) -> None:
+    context, folder = start("supervision=teacher")
+    label_documents(context, folder)
+    assert teacher_summary(folder)["train"]["agreement"] is None
+
+
 def test_soft_labels_are_the_teachers_probabilities(start: Any) -> None:
     (soft,) = label_documents(*start("supervision=teacher", "noise.labels=soft"))
     np.testing.assert_allclose(soft.targets_nC.sum(1), 1, rtol=1e-6)
