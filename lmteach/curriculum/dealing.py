@@ -26,6 +26,7 @@ def deal(texts: Sequence[Iterable[str]], n_parts: Sequence[int]) -> list[list[Ro
         its texts.
     """
     hashes = [Hashes.of(column) for column in texts]
+    assert all(n or not len(own) for own, n in zip(hashes, n_parts, strict=True))
     starts = np.cumsum([0, *map(len, hashes)])
     keys_n = np.frombuffer(b"".join(h.raw for h in hashes), f"V{HASH_BYTES}")
     _, first, group_n = np.unique(keys_n, return_index=True, return_inverse=True)

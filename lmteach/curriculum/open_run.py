@@ -26,6 +26,13 @@ def read_run(path: Path) -> tuple[RunFolder, Recipe]:
     """
     folder = RunFolder(path)
     if not folder.recipe.is_file():
+        within = sorted(p.parent.name for p in path.glob("*/recipe.yaml"))
+        if within:
+            raise RunError(
+                f"This folder holds several runs: {', '.join(within)}.",
+                where=str(path),
+                mend=f"Name one of them, say {path / within[0]}.",
+            )
         raise RunError(
             "There is no run here (no recipe.yaml).",
             where=str(path),

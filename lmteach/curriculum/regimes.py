@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lmteach.errors import RecipeError, nearest_name
+from lmteach.recipe.load import LISTED
 from lmteach.recipe.schema import Recipe
 from lmteach.tracking.console import Console
 
 REGIMES = ("gold", "teacher", "teacher_extra", "combined")
-LISTED = ("supervision", "seed")
 
 
 def take_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:

@@ -31,6 +31,7 @@ MEMBER_SECTIONS = ("calibration.teacher", "warmup.teacher")
 """Dotted keys of the sections that may name a teacher, or nobody."""
 
 DEFAULT = "default"
+LISTED = ("supervision", "seed")  # keys of which `lmteach fit` takes several values, and runs each
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,8 @@ def _set(tree: DictConfig, key: str, leaf: Leaf, section: str, plugin: str) -> s
         # Merged, a list takes the place of the former one, and its mappings are held to their schema.
         OmegaConf.update(tree, key, leaf.value, merge=isinstance(leaf.value, list), force_add=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        return f"{leaf.origin}: '{leaf.key}' cannot be {leaf.value!r}: {str(error).splitlines()[0]}"
+        hint = ". Several at once are for `lmteach fit` alone" if leaf.key in LISTED else ""
+        return f"{leaf.origin}: '{leaf.key}' cannot be {leaf.value!r}: {str(error).splitlines()[0]}{hint}"
     return None
 
 

@@ -19,6 +19,8 @@ from lmteach.teaching.calibration import calibrate, sigmoid, threshold_at_precis
 Scores = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
+THRESHOLDS = ("f1", "precision", "recall")  # what a threshold on the score may aim at
+
 
 @dataclass(frozen=True)
 class Targets:

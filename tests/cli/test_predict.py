@@ -200,6 +200,22 @@ def test_a_folder_that_is_no_run(call, documents, tmp_path) -> None:
     assert "There is no run here (no recipe.yaml)" in err
 
 
+def test_a_folder_that_holds_runs_names_them(call, documents, tmp_path) -> None:
+    for name in ("gold", "teacher"):
+        (tmp_path / "all" / name).mkdir(parents=True)
+        (tmp_path / "all" / name / "recipe.yaml").write_text("")
+    status, _, err = call("predict", tmp_path / "all", documents)
+    assert status == 1
+    assert "This folder holds several runs: gold, teacher" in err
+    assert f"{tmp_path}/all/gold" in err
+
+
+def test_a_threshold_that_is_none(call, documents, run) -> None:
+    status, _, err = call("predict", run, documents, "--threshold", "precison")
+    assert status == 1
+    assert "Did you mean 'precision'?" in err
+
+
 def test_a_run_without_a_student(call, documents, run, tmp_path) -> None:
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "recipe.yaml").write_bytes((run / "recipe.yaml").read_bytes())

@@ -57,6 +57,12 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return load
 
 
+@pytest.mark.parametrize("override", ["supervision=all", "supervision=gold,teacher", "seed=1,2"])
+def test_several_values_at_once_are_for_a_fit(load, override: str) -> None:
+    with pytest.raises(RecipeError, match="Several at once are for `lmteach fit` alone"):
+        load("name: x\n", override)
+
+
 def test_nothing_said_is_the_default(load) -> None:
     recipe = load("").recipe
     assert recipe.name == "child"
