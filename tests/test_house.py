@@ -36,13 +36,15 @@ def test_every_package_is_part_of_the_wheel() -> None:
     places = {"lmteach": "lmteach", "plugins": "lmteach_plugins", "recipes": "lmteach_recipes"}
     found = set()
     for folder, package in places.items():
-        for init in (ROOT / folder).rglob("__init__.py"):
-            found.add(".".join([package, *init.parent.relative_to(ROOT / folder).parts]))
+        for file in (ROOT / folder).rglob("*.*"):
+            if file.is_file() and file.suffix != ".pyc":
+                found.add(".".join([package, *file.parent.relative_to(ROOT / folder).parts]))
     assert found == set(PROJECT["tool"]["setuptools"]["packages"])
 
 
 def test_every_data_file_is_part_of_the_wheel() -> None:
-    patterns = PROJECT["tool"]["setuptools"]["package-data"]["lmteach"]
+    named = PROJECT["tool"]["setuptools"]["package-data"]
+    patterns = [*named["lmteach"], *(f"serving/static/{p}" for p in named["lmteach.serving.static"])]
     files = [p.relative_to(ROOT / "lmteach") for p in (ROOT / "lmteach").rglob("*.*") if p.is_file()]
     others = [f for f in files if f.suffix not in (".py", ".pyc")]
     assert others
