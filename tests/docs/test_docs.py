@@ -26,6 +26,7 @@ import yaml
 from lmteach import registry
 from lmteach.cli import main as command
 from lmteach.cli.main import VERBS
+from lmteach.curriculum.regimes import take_lists
 from lmteach.engines.options import take_options
 from lmteach.errors import LmteachError
 from lmteach.recipe.load import load_recipe
@@ -123,6 +124,8 @@ def test_a_command_is_understood(block: Any, words: list[str], at_home: Path, mo
     recipe = getattr(args, "recipe", None)
     if recipe and not (recipe.endswith(".yaml") and "/" not in recipe and not _is_known(recipe)):
         _, overrides = take_options(getattr(args, "overrides", ()))
+        if verb == "fit":
+            _, overrides = take_lists(overrides)
         load_recipe(recipe, [text for text in overrides if "=" in text])
 
 
