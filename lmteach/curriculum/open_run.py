@@ -29,9 +29,9 @@ def read_run(path: Path) -> tuple[RunFolder, Recipe]:
         within = sorted(p.parent.name for p in path.glob("*/recipe.yaml"))
         if within:
             raise RunError(
-                f"This folder holds several runs: {', '.join(within)}.",
+                f"There is no run here, but within: {', '.join(within)}.",
                 where=str(path),
-                mend=f"Name one of them, say {path / within[0]}.",
+                mend=f"Name it: {path / within[0]}.",
             )
         raise RunError(
             "There is no run here (no recipe.yaml).",

@@ -206,7 +206,7 @@ def test_a_folder_that_holds_runs_names_them(call, documents, tmp_path) -> None:
         (tmp_path / "all" / name / "recipe.yaml").write_text("")
     status, _, err = call("predict", tmp_path / "all", documents)
     assert status == 1
-    assert "This folder holds several runs: gold, teacher" in err
+    assert "There is no run here, but within: gold, teacher." in err
     assert f"{tmp_path}/all/gold" in err
 
 
