@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmteach.errors import LmteachError, nearest_name
+from lmteach.errors import LmteachError
 from lmteach.serving.about import About
-from lmteach.serving.thresholds import THRESHOLDS
+from lmteach.serving.thresholds import check_name
 from lmteach.students.label_set import current_folder
 from lmteach.students.tags import Tags
 
@@ -108,6 +108,7 @@ class Student:
         if threshold is None:
             return None
         if isinstance(threshold, str):
+            check_name(threshold)
             if self.about.calibration is None:
                 raise LmteachError(
                     f"This student has no threshold '{threshold}': there was nothing to fit one on.",
@@ -161,19 +162,10 @@ def keep_above(tags: Tags, what: str, least: float) -> Tags:
 
 
 def parse_threshold(text: str | None) -> str | float | None:
-    """Return what a command line means by a threshold: a probability, or a name.
-
-    Raises:
-        LmteachError: it is neither.
-    """
-    if text is None or text in THRESHOLDS:
-        return text
+    """Return what a command line means by a threshold: a probability, or a name."""
+    if text is None:
+        return None
     try:
         return float(text)
     except ValueError:
-        raise LmteachError(
-            f"There is no threshold '{text}'.",
-            where="--threshold",
-            nearest=nearest_name(text, THRESHOLDS),
-            mend=f"Use {', '.join(THRESHOLDS)}, or a probability between 0 and 1.",
-        ) from None
+        return text

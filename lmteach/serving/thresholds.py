@@ -22,6 +22,20 @@ Mask = npt.NDArray[np.bool_]
 THRESHOLDS = ("f1", "precision", "recall")  # what a threshold on the score may aim at
 
 
+def check_name(name: str) -> None:
+    """Make sure that a threshold has one of the names there are.
+
+    Raises:
+        LmteachError: it has not.
+    """
+    if name not in THRESHOLDS:
+        raise LmteachError(
+            f"There is no threshold '{name}'.",
+            nearest=nearest_name(name, THRESHOLDS),
+            mend=f"Use {', '.join(THRESHOLDS)}, or a probability between 0 and 1.",
+        )
+
+
 @dataclass(frozen=True)
 class Targets:
     """What the thresholds `precision` and `recall` aim at; `f1` needs no aim."""
@@ -88,12 +102,7 @@ class ScoreCalibration:
         Raises:
             LmteachError: there is none of that name, or its aim was not reached.
         """
-        if name not in self.thresholds:
-            raise LmteachError(
-                f"There is no threshold '{name}'.",
-                nearest=nearest_name(name, self.thresholds),
-                mend=f"Use {', '.join(self.thresholds)}, or a probability between 0 and 1.",
-            )
+        check_name(name)
         threshold = self.thresholds[name]
         if threshold is None:
             aim = self.targets.get(name)
