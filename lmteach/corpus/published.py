@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from lmteach.corpus.lines import decode_lines
 from lmteach.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -55,10 +55,8 @@ class TextFolders:
             places[f"train/{self.unlabelled}"] = "unsup"
         class_of = {name: i for i, name in enumerate(self.classes)}
         documents: dict[str, list[dict[str, Any]]] = {split: [] for split in places.values()}
-        for (
-            path,
-            open_member,
-        ) in members.items():  # in the archive's order: seeking in a .tar.gz reads it anew
+        # In the archive's order: seeking in a .tar.gz reads it anew.
+        for path, open_member in members.items():
             place = path.parent.relative_to(home).as_posix() if path.is_relative_to(home) else ""
             if path.suffix == ".txt" and place in places:
                 with open_member() as file:
@@ -107,14 +105,13 @@ class NumberedRows:
         for split in SPLITS:
             path = home / f"{split}.csv"
             with members[path]() as file:
-                _write_lines(
-                    folder / f"{split}.jsonl.gz", self._documents(_decoded(file.read(), path), split, path)
-                )
+                lines = (line for _, line in decode_lines(file, str(path), keep_ends=True))
+                _write_lines(folder / f"{split}.jsonl.gz", self._documents(lines, split, path))
         _write_labels(folder, self.classes)
 
-    def _documents(self, content: str, split: str, path: PurePosixPath) -> Iterator[dict[str, Any]]:
+    def _documents(self, lines: Iterator[str], split: str, path: PurePosixPath) -> Iterator[dict[str, Any]]:
         numbers = {str(i): i - 1 for i in range(1, len(self.classes) + 1)}
-        rows = csv.reader(io.StringIO(content, newline=""), strict=True)
+        rows = csv.reader(lines, strict=True)
         try:
             for n, cells in enumerate(cells for cells in rows if cells):
                 if len(cells) != 3 or cells[0] not in numbers:
